@@ -1,0 +1,83 @@
+/**
+ * The latency budget of one request: one timeline of monotonic timestamps, and the phases between them.
+ *
+ *   firstByte  lastByte  decoded   queued  dispatched  computeStart  computeEnd  scattered  encoded
+ *      |--receive--|--decode--|--admit--|--queue--|--dispatch--|--compute--|--collect--|--encode--|
+ *
+ * Created by a front end at the first byte it sees, stamped by whoever finishes a step, read once at the end. From it, and only
+ * from it, come `Server-Timing`, the gRPC trailer, the histograms and the statistics. Phases are differences of neighbours, so
+ * they add up to `encoded - firstByte` by construction; a step that did not happen has length 0.
+ */
+
+/** Phase names in order; each ends at the stamp of the same position in {@link Timeline}. */
+export const PHASES = ['receive', 'decode', 'admit', 'queue', 'dispatch', 'compute', 'collect', 'encode'] as const;
+export type Phase = (typeof PHASES)[number];
+
+/** Milliseconds on the clock of `base/clock.ts`; 0 = not reached. */
+export class Timeline {
+  /** First byte of the request seen by the server. */
+  firstByte: number;
+  /** Whole request received. */
+  lastByte = 0;
+  /** Decoded to an InferRequest. */
+  decoded = 0;
+  /** Validated and put into the model's queue. */
+  queued = 0;
+  /** Taken out of the queue into a batch (gather begins). */
+  dispatched = 0;
+  /** Worker entered `session.run` with the batch. */
+  computeStart = 0;
+  /** Worker left `session.run`. */
+  computeEnd = 0;
+  /** Main has the result and starts to hand this request its part. */
+  scattered = 0;
+  /** Reply encoded. */
+  encoded = 0;
+  /** Requests' rows that ran together, 0 when nothing ran. */
+  batchSize = 0;
+
+  constructor(firstByte: number) {
+    this.firstByte = firstByte;
+  }
+
+  /** Length of each phase in milliseconds, in the order of PHASES; steps not reached count 0. */
+  phases(): number[] {
+    const stamps = [
+      this.lastByte,
+      this.decoded,
+      this.queued,
+      this.dispatched,
+      this.computeStart,
+      this.computeEnd,
+      this.scattered,
+      this.encoded,
+    ];
+    const lengths = new Array<number>(stamps.length).fill(0);
+    let last = this.firstByte;
+    for (let i = 0; i < stamps.length; i++) {
+      const stamp = stamps[i]!;
+      if (stamp === 0) continue;
+      // Threads read the same clock but not at the same instant; a later stamp is never allowed to be earlier.
+      if (stamp > last) {
+        lengths[i] = stamp - last;
+        last = stamp;
+      }
+    }
+    return lengths;
+  }
+
+  /**
+   * The budget as a `Server-Timing` header value (W3C Server Timing), milliseconds with three decimals:
+   * `receive;dur=0.012, decode;dur=0.034, ..., total;dur=1.234`. The same text is the gRPC trailer `server-timing`.
+   */
+  serverTiming(): string {
+    const lengths = this.phases();
+    let text = '';
+    let total = 0;
+    for (let i = 0; i < lengths.length; i++) {
+      total += lengths[i]!;
+      text += `${PHASES[i]};dur=${lengths[i]!.toFixed(3)}, `;
+    }
+    return `${text}total;dur=${total.toFixed(3)}`;
+  }
+}
