@@ -1,0 +1,59 @@
+import { readFileSync, statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterAll, expect, test } from 'vitest';
+
+process.env.ORT_DISABLE_TELEMETRY = '1';
+const { InferenceSession, Tensor } = await import('onnxruntime-node');
+
+const MODELS = fileURLToPath(new URL('../models/', import.meta.url));
+const simple = await InferenceSession.create(`${MODELS}simple/1/model.onnx`, { intraOpNumThreads: 1 });
+const digits = await InferenceSession.create(`${MODELS}digits/1/model.onnx`, { intraOpNumThreads: 1 });
+afterAll(async () => {
+  await simple.release();
+  await digits.release();
+});
+
+test('simple adds and subtracts, row by row of a batch', async () => {
+  const INPUT0 = new Tensor(
+    'int32',
+    Int32Array.from({ length: 32 }, (_, i) => i),
+    [2, 16],
+  );
+  const INPUT1 = new Tensor('int32', new Int32Array(32).fill(3), [2, 16]);
+  const { OUTPUT0, OUTPUT1 } = await simple.run({ INPUT0, INPUT1 });
+  expect(OUTPUT0!.dims).toEqual([2, 16]);
+  expect(OUTPUT0!.data).toEqual(Int32Array.from({ length: 32 }, (_, i) => i + 3));
+  expect(OUTPUT1!.data).toEqual(Int32Array.from({ length: 32 }, (_, i) => i - 3));
+});
+
+test('digits reads the held-out seven of its sample, and its probabilities add up to 1', async () => {
+  const sample = JSON.parse(readFileSync(`${MODELS}digits/sample.json`, 'utf8'));
+  const image = new Tensor('float32', Float32Array.from(sample.inputs[0].data), sample.inputs[0].shape);
+  const { label, probabilities } = await digits.run({ image });
+  expect(label!.data).toEqual(BigInt64Array.of(7n));
+  expect(label!.dims).toEqual([1, 1]);
+  const values = [...(probabilities!.data as Float32Array)];
+  expect(values.length).toBe(10);
+  expect(values.indexOf(Math.max(...values))).toBe(7);
+  expect(values.reduce((sum, value) => sum + value)).toBeCloseTo(1, 5);
+});
+
+test('both samples of digits hold the same image', () => {
+  const rest = JSON.parse(readFileSync(`${MODELS}digits/sample.json`, 'utf8'));
+  const grpc = JSON.parse(readFileSync(`${MODELS}digits/sample.grpc.json`, 'utf8'));
+  const bytes = Uint8Array.from(Buffer.from(grpc.raw_input_contents[0], 'base64'));
+  expect([...new Float32Array(bytes.buffer)]).toEqual(rest.inputs[0].data);
+  expect(grpc.inputs[0].shape).toEqual([1, 64]);
+});
+
+test('digits has one label per probability', () => {
+  const labels = readFileSync(`${MODELS}digits/labels.txt`, 'utf8').trimEnd().split('\n');
+  expect(labels.length).toBe(10);
+  expect(labels[7]).toBe('seven');
+  expect(readFileSync(`${MODELS}digits/config.pbtxt`, 'utf8')).toContain('label_filename: "labels.txt"');
+});
+
+test('the committed models stay small', () => {
+  for (const model of ['simple', 'digits'])
+    expect(statSync(`${MODELS}${model}/1/model.onnx`).size).toBeLessThan(500_000);
+});
