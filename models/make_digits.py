@@ -7,7 +7,7 @@ Run: python models/make_digits.py
 """
 
 import base64
-import json
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -97,15 +97,45 @@ def export(classifier: MLPClassifier):
     return model
 
 
+REST_SAMPLE = """\
+{{
+  "id": "{name}",
+  "inputs": [
+    {{
+      "name": "image",
+      "shape": [1, 64],
+      "datatype": "FP32",
+      "data": [
+{greys}
+      ]
+    }}
+  ]
+}}
+"""
+
+GRPC_SAMPLE = """\
+{{
+  "model_name": "digits",
+  "id": "{name}",
+  "inputs": [{{ "name": "image", "shape": [1, 64], "datatype": "FP32" }}],
+  "raw_input_contents": [
+    "{raw}"
+  ]
+}}
+"""
+
+
 def write_sample(image: np.ndarray, label: int) -> None:
-    """One held-out digit as a REST body (sample.json) and as a gRPC request for grpcurl (sample.grpc.json)."""
+    """One held-out digit as a REST body (sample.json) and as a gRPC request for grpcurl (sample.grpc.json).
+
+    By template and not by json.dumps: the files are laid out as the repository's formatter would, so that running this
+    again changes nothing.
+    """
     name = f"held-out {LABELS[label]}"
-    tensor = {"name": "image", "shape": [1, 64], "datatype": "FP32"}
-    rest = {"id": name, "inputs": [{**tensor, "data": [int(grey) for grey in image]}]}
+    greys = textwrap.fill(", ".join(str(int(grey)) for grey in image), 120, initial_indent=" " * 8, subsequent_indent=" " * 8)
     raw = base64.b64encode(image.astype("<f4").tobytes()).decode()
-    grpc = {"model_name": "digits", "id": name, "inputs": [tensor], "raw_input_contents": [raw]}
-    (MODEL_DIR / "sample.json").write_text(json.dumps(rest) + "\n")
-    (MODEL_DIR / "sample.grpc.json").write_text(json.dumps(grpc) + "\n")
+    (MODEL_DIR / "sample.json").write_text(REST_SAMPLE.format(name=name, greys=greys))
+    (MODEL_DIR / "sample.grpc.json").write_text(GRPC_SAMPLE.format(name=name, raw=raw))
 
 
 def main() -> None:
