@@ -1,0 +1,47 @@
+import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { ServeError } from '#src/base/errors';
+import { assertExternalDataInside } from '../../workers/onnx-scan.js';
+
+const root = mkdtempSync(join(tmpdir(), 'tensorwire-'));
+const directory = join(root, 'model');
+mkdirSync(join(directory, 'sub'), { recursive: true });
+for (const path of ['model/w.bin', 'model/sub/v.bin', 'model/linked.bin', 'secret'])
+  writeFileSync(join(root, path), 'x');
+linkSync(join(directory, 'linked.bin'), join(directory, 'twin.bin'));
+symlinkSync(join(root, 'secret'), join(directory, 'soft.bin'));
+symlinkSync(root, join(directory, 'out'));
+afterAll(() => rmSync(root, { recursive: true }));
+
+test('files inside the directory pass', () => {
+  assertExternalDataInside(directory, []);
+  assertExternalDataInside(directory, ['w.bin', 'sub/v.bin', './w.bin']);
+});
+
+test.each([
+  ['', "external data '' of the model has no valid name"],
+  ['w\0.bin', "external data 'w?.bin' of the model has no valid name"],
+  [join(directory, 'w.bin'), "external data 'w.bin' of the model must not have an absolute path"],
+  ['C:w.bin', "external data 'C:w.bin' of the model must not have an absolute path"],
+  ['../secret', "external data 'secret' of the model must not use '..'"],
+  ['sub/../w.bin', "external data 'w.bin' of the model must not use '..'"],
+  ['sub\\v.bin', "external data 'sub\\v.bin' of the model has no valid name"],
+  ['soft.bin', "external data 'soft.bin' of the model must not be a symbolic link"],
+  ['out/secret', "external data 'secret' of the model must not be a symbolic link"],
+  ['linked.bin', "external data 'linked.bin' of the model must not be a hard link"],
+  ['gone.bin', "external data 'gone.bin' of the model is missing"],
+  ['w.bin/x', "external data 'x' of the model is missing"],
+  ['sub', "external data 'sub' of the model is not a regular file"],
+  ['a'.repeat(5000), `external data '${'a'.repeat(64)}...' of the model is missing`],
+])('%j is refused by its bare name', (location, message) => {
+  let error: unknown;
+  try {
+    assertExternalDataInside(directory, ['w.bin', location]);
+  } catch (caught) {
+    error = caught;
+  }
+  expect(error).toBeInstanceOf(ServeError);
+  expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', message });
+});

@@ -1,0 +1,299 @@
+import { describe, expect, test } from 'vitest';
+import { ServeError } from '#src/base/errors';
+import type { Datatype } from '../../src/base/datatype.js';
+import { scanModel } from '../../workers/onnx-scan.js';
+import { bigModel, buildModel, identityModel, intDivModel, mlpModel, slowModel } from '../support/onnx.js';
+import type { OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValue } from '../support/onnx-encode.js';
+
+const value = (name: string, datatype: Datatype, shape: (number | string)[] = ['n']): OnnxValue => ({
+  name,
+  datatype,
+  shape,
+});
+
+/** A model from x (and y) to z with the given nodes. */
+function model(datatype: Datatype, nodes: OnnxNode[], more: Partial<OnnxModel> = {}): Buffer {
+  const inputs = [value('x', datatype), value('y', datatype)];
+  return buildModel({ name: 'm', inputs, outputs: [value('z', datatype)], nodes, ...more });
+}
+
+const divide = (a: string, b: string, op = 'Div'): OnnxNode => ({ op, name: 'divide', inputs: [a, b], outputs: ['z'] });
+const divisor = (data: (number | bigint)[], datatype: Datatype = 'INT32'): OnnxTensor => ({
+  name: 'c',
+  datatype,
+  shape: [data.length],
+  data,
+});
+
+function divisions(bytes: Buffer): string[] {
+  return scanModel(bytes).integerDivision.map(({ op, node }) => `${op} ${node}`);
+}
+
+describe('integer divisions', () => {
+  test.each([
+    ['INT32', 'Div'],
+    ['INT64', 'Div'],
+    ['INT32', 'Mod'],
+    ['INT64', 'Mod'],
+  ] as const)('%s %s of two inputs is reported', (datatype, op) => {
+    expect(divisions(intDivModel(datatype, op))).toEqual([`${op} divide`]);
+  });
+
+  test.each(['INT8', 'INT16', 'UINT8', 'UINT32', 'UINT64', 'FP32', 'FP64'] as const)(
+    'division of %s is harmless',
+    (datatype) => {
+      expect(divisions(model(datatype, [divide('x', 'y')]))).toEqual([]);
+    },
+  );
+
+  test('a node without a name is reported by its output', () => {
+    expect(divisions(model('INT32', [{ op: 'Div', inputs: ['x', 'y'], outputs: ['z'] }]))).toEqual(['Div z']);
+  });
+
+  test('Mod with fmod is harmless, with fmod 0 it is not', () => {
+    const mod = (fmod: number) => model('INT64', [{ ...divide('x', 'y', 'Mod'), attributes: { fmod } }]);
+    expect(divisions(mod(1))).toEqual([]);
+    expect(divisions(mod(0))).toEqual(['Mod divide']);
+  });
+
+  test.each([
+    [[2, 3], 'INT32', []],
+    [[2, -1], 'INT32', ['Div divide']],
+    [[0xffffffffn, -2n], 'INT64', []],
+    [[-1n], 'INT64', ['Div divide']],
+    [[-4_294_967_296n, 0xffffffffn], 'INT64', []],
+  ] as const)('a constant divisor %o of %s counts only with -1', (data, datatype, expected) => {
+    const more = { initializers: [divisor([...data], datatype)] };
+    expect(divisions(model(datatype, [divide('x', 'c')], more))).toEqual(expected);
+  });
+
+  test('a constant dividend counts only with the smallest integer', () => {
+    const of = (...data: number[]) => divisions(model('INT32', [divide('c', 'x')], { initializers: [divisor(data)] }));
+    expect(of(7, 2 ** 31 - 1)).toEqual([]);
+    expect(of(-(2 ** 31))).toEqual(['Div divide']);
+  });
+
+  test('a constant that is an input too can be replaced by a request', () => {
+    const more = { inputs: [value('x', 'INT32'), value('c', 'INT32')], initializers: [divisor([2])] };
+    expect(divisions(model('INT32', [divide('x', 'c')], more))).toEqual(['Div divide']);
+  });
+
+  test('a constant in another file is not known', () => {
+    const initializers = [{ name: 'c', datatype: 'INT32', shape: [1], external: { location: 'w' } }] as const;
+    expect(divisions(model('INT32', [divide('x', 'c')], { initializers }))).toEqual(['Div divide']);
+  });
+
+  test.each([
+    [{ value_int: 2 }, []],
+    [{ value_int: -1 }, ['Div divide']],
+    [{ value_ints: [3, -1] }, ['Div divide']],
+    [{ value_ints: [3, 4] }, []],
+    [{ value: { tensor: divisor([5n], 'INT64') } }, []],
+    [{ value: { tensor: divisor([-1n], 'INT64') } }, ['Div divide']],
+  ] as const)('a Constant node %o is looked into', (attributes, expected) => {
+    const nodes: OnnxNode[] = [{ op: 'Constant', inputs: [], outputs: ['c'], attributes }, divide('x', 'c')];
+    expect(divisions(model('INT64', nodes))).toEqual(expected);
+  });
+
+  test('arithmetic on sizes is harmless, also through moves and a cast to INT64, not through a narrower one', () => {
+    const through = (datatype: 'INT32' | 'INT64', to: number) =>
+      model(datatype, [
+        { op: 'Shape', inputs: ['x'], outputs: ['shape'] },
+        { op: 'Gather', inputs: ['shape', 'zero'], outputs: ['size'] },
+        { op: 'Cast', inputs: ['size'], outputs: ['cast'], attributes: { to } },
+        divide('x', 'cast'),
+      ]);
+    expect(divisions(through('INT64', 7))).toEqual([]);
+    expect(divisions(through('INT32', 6))).toEqual(['Div divide']);
+  });
+
+  test('types follow Cast, comparisons and declarations', () => {
+    const cast = (to: number): OnnxNode => ({ op: 'Cast', inputs: ['x'], outputs: ['a'], attributes: { to } });
+    expect(divisions(model('FP32', [cast(7), divide('a', 'a')]))).toEqual(['Div divide']);
+    expect(divisions(model('INT32', [cast(1), divide('a', 'a')]))).toEqual([]);
+    const equal: OnnxNode[] = [{ op: 'Equal', inputs: ['x', 'y'], outputs: ['b'] }];
+    expect(divisions(model('INT32', [...equal, { ...cast(6), inputs: ['b'] }, divide('a', 'x')]))).toEqual([
+      'Div divide',
+    ]);
+    const custom: OnnxNode[] = [{ op: 'Odd', domain: 'some.where', inputs: ['x'], outputs: ['a'] }, divide('a', 'a')];
+    expect(divisions(model('FP32', custom, { valueInfo: [value('a', 'INT64')] }))).toEqual(['Div divide']);
+  });
+
+  test('an unknown type counts as integer only when all inputs are integers', () => {
+    const custom: OnnxNode[] = [{ op: 'Odd', domain: 'some.where', inputs: ['x'], outputs: ['a'] }, divide('a', 'a')];
+    expect(divisions(model('INT32', custom))).toEqual(['Div divide']);
+    expect(divisions(model('FP32', custom))).toEqual([]);
+  });
+
+  test('bodies of Loop and If are scanned, with what they see from outside', () => {
+    const body: OnnxGraph = {
+      name: 'body',
+      inputs: [value('i', 'INT64', []), value('go', 'BOOL', []), value('s', 'INT32')],
+      outputs: [value('go_on', 'BOOL', []), value('t', 'INT32')],
+      nodes: [
+        { op: 'Identity', inputs: ['go'], outputs: ['go_on'] },
+        { op: 'Div', name: 'inner', inputs: ['s', 'y'], outputs: ['t'] },
+      ],
+    };
+    const loop: OnnxNode = {
+      op: 'Loop',
+      inputs: ['n', '', 'x'],
+      outputs: ['z'],
+      attributes: { body: { graph: body } },
+    };
+    expect(divisions(model('INT32', [loop]))).toEqual(['Div inner']);
+    const branch = (graph: string): OnnxGraph => ({ ...body, name: graph, inputs: [], nodes: [divide('x', 'y')] });
+    const attributes = { then_branch: { graph: branch('a') }, else_branch: { graph: branch('b') } };
+    expect(divisions(model('INT64', [{ op: 'If', inputs: ['b'], outputs: ['z'], attributes }]))).toEqual([
+      'Div divide',
+      'Div divide',
+    ]);
+  });
+
+  test('functions are scanned with the types they are called with, once', () => {
+    const functions = [{ name: 'F', domain: 'local', inputs: ['a', 'b'], outputs: ['z'], nodes: [divide('a', 'b')] }];
+    const call = (to: string): OnnxNode => ({ op: 'F', domain: 'local', inputs: ['x', 'y'], outputs: [to] });
+    expect(divisions(model('INT32', [call('w'), call('z')], { functions }))).toEqual(['Div divide']);
+    expect(divisions(model('FP32', [call('z')], { functions }))).toEqual([]);
+  });
+
+  test('models of float arithmetic have none', () => {
+    for (const bytes of [
+      mlpModel({ inputs: 4, hidden: 4, layers: 1, outputs: 2 }),
+      slowModel(3),
+      identityModel('INT64', [4]),
+    ]) {
+      expect(divisions(bytes)).toEqual([]);
+    }
+  });
+});
+
+test('producer, operator set and external data are reported, external data from everywhere and once', () => {
+  const external = (name: string, location: string): OnnxTensor => ({
+    name,
+    datatype: 'FP32',
+    shape: [1],
+    external: { location, offset: 0 },
+  });
+  const inner: OnnxGraph = {
+    name: 'g',
+    inputs: [],
+    outputs: [],
+    nodes: [
+      { op: 'Constant', inputs: [], outputs: ['k'], attributes: { value: { tensor: external('', 'deep.bin') } } },
+    ],
+  };
+  const bytes = model(
+    'FP32',
+    [{ op: 'If', inputs: ['x'], outputs: ['z'], attributes: { then_branch: { graph: inner } } }],
+    {
+      opset: 19,
+      initializers: [external('a', 'w.bin'), external('b', 'w.bin'), external('c', '../v.bin')],
+    },
+  );
+  expect(scanModel(bytes)).toEqual({
+    integerDivision: [],
+    externalData: ['deep.bin', 'w.bin', '../v.bin'],
+    producer: 'tensorwire-test',
+    opset: 19,
+  });
+});
+
+test('weights are stepped over: a model of which they are most is scanned without a copy of them', () => {
+  const bytes = bigModel(32);
+  const before = process.memoryUsage();
+  expect(scanModel(bytes).externalData).toEqual([]);
+  const after = process.memoryUsage();
+  expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(1_000_000);
+});
+
+describe('bytes that are no model', () => {
+  const refused = (bytes: Uint8Array, text = 'model file is not a valid ONNX model') => {
+    let error: unknown;
+    try {
+      scanModel(bytes);
+    } catch (caught) {
+      error = caught;
+    }
+    expect(error).toBeInstanceOf(ServeError);
+    expect((error as ServeError).code).toBe('INVALID_ARGUMENT');
+    expect((error as ServeError).message).toContain(text);
+  };
+
+  test('are refused with the reason', () => {
+    refused(new Uint8Array(0), 'it is empty');
+    refused(Buffer.from('<!doctype html><title>404</title>'), 'wire type');
+    refused(Buffer.from([0x08, 0x08]), 'it has no graph');
+    refused(Buffer.from([0x3a, 0xff, 0xff, 0xff, 0xff, 0x7f, 1]), 'it ends inside a field');
+    refused(Buffer.from([0x00, 0x01]), 'field number out of range');
+    refused(Buffer.from([0x08, ...new Array(11).fill(0xff), 0x01]), 'longer than 64 bits');
+    refused(Buffer.from([0x38, 0x01]), 'field 7 has wire type 0, expected 2');
+  });
+
+  test('are refused wherever a model is cut off', () => {
+    const bytes = identityModel('FP32', [4]);
+    for (let length = 1; length < bytes.length; length++) {
+      // Cut between fields of the file itself, what is left is a model still, only without its operator sets.
+      const rest = bytes.subarray(length);
+      if (rest[0] === 0x42) expect(scanModel(bytes.subarray(0, length)).opset).toBe(0);
+      else refused(bytes.subarray(0, length));
+    }
+  });
+
+  test('never end in anything but a scan or a ServeError, however they are made', () => {
+    const seed = Buffer.from(slowModel(3));
+    let state = 1;
+    const random = (below: number) => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) % below;
+    // Only the head is varied; behind it lie weights.
+    const head = 900;
+    for (let round = 0; round < 5000; round++) {
+      const bytes =
+        round % 2 === 0 ? Buffer.from(seed) : Buffer.from(Array.from({ length: random(200) }, () => random(256)));
+      for (let i = 0; i < 4 && bytes.length > 0; i++) bytes[random(Math.min(head, bytes.length))] = random(256);
+      try {
+        scanModel(bytes);
+      } catch (error) {
+        expect(error).toBeInstanceOf(ServeError);
+      }
+    }
+  });
+
+  test('graphs in graphs are followed 64 deep and not further', () => {
+    // By hand, as protobufjs writes no message that deep: model.graph.node.attribute.g.node.attribute.g ... node Div(x, y).
+    const field = (number: number, content: Uint8Array): Buffer => {
+      const length = content.length < 128 ? [content.length] : [(content.length & 127) | 128, content.length >> 7];
+      return Buffer.concat([Buffer.from([(number << 3) | 2, ...length]), content]);
+    };
+    const type = Buffer.from([0x08, 7]);
+    const input = (name: string) => field(11, Buffer.concat([field(1, Buffer.from(name)), field(2, field(1, type))]));
+    const at = (depth: number) => {
+      let node: Buffer = Buffer.concat([
+        field(1, Buffer.from('x')),
+        field(1, Buffer.from('y')),
+        field(3, Buffer.from('d')),
+        field(4, Buffer.from('Div')),
+      ]);
+      for (let i = 0; i < depth; i++) node = field(5, field(6, field(1, node)));
+      return field(7, Buffer.concat([input('x'), input('y'), field(1, node)]));
+    };
+    expect(divisions(at(0))).toEqual(['Div d']);
+    expect(divisions(at(64))).toEqual(['Div d']);
+    refused(at(65), 'nest deeper than 64');
+  });
+
+  test('functions that call each other too deep are refused, a function that calls itself is no danger', () => {
+    const chain = (length: number) =>
+      Array.from({ length }, (_, i) => ({
+        name: `F${i}`,
+        domain: 'local',
+        inputs: ['a'],
+        outputs: ['b'],
+        nodes: [{ op: `F${i + 1}`, domain: 'local', inputs: ['a'], outputs: ['b'] }],
+      }));
+    const call: OnnxNode = { op: 'F0', domain: 'local', inputs: ['x'], outputs: ['z'] };
+    expect(divisions(model('INT32', [call], { functions: chain(64) }))).toEqual([]);
+    refused(model('INT32', [call], { functions: chain(65) }), 'functions nest deeper than 64');
+    const self = { ...chain(1)[0]!, nodes: [{ ...call, inputs: ['a'], outputs: ['b'] }] };
+    expect(divisions(model('INT32', [call], { functions: [self] }))).toEqual([]);
+  });
+});
