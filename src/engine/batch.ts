@@ -1,0 +1,148 @@
+/**
+ * One batch: the requests that run together, the shared memory they run in, and the two copies.
+ *
+ *   gather (copy 1)    e1.data e2.data ... ──▶ | input 0: e1 rows, e2 rows, ... | input 1: ... | outputs |   lease
+ *   scatter (copy 2)   | output 0: e1 rows, e2 rows, ... | ──▶ each request's handler encodes its part while the lease is held
+ *
+ * Called by the scheduler. Owns its entries while they run.
+ */
+
+import { DATATYPES } from '../base/datatype.js';
+import { ServeError } from '../base/errors.js';
+import type { RunReply } from '../runtime/messages.js';
+import type { Lease } from '../runtime/slab-pool.js';
+import { skipBytesElements } from '../runtime/tensor.js';
+import { type BatchPlan, planBatch } from './batch-plan.js';
+import type { Entry } from './entry.js';
+import type { Model } from './model.js';
+import { clientDims, elementCount } from './tensor-spec.js';
+import type { InferOutput } from './types.js';
+
+export interface Batch {
+  readonly id: number;
+  readonly model: Model;
+  readonly entries: readonly Entry[];
+  readonly rows: number;
+  readonly plan: BatchPlan;
+  readonly lease: Lease;
+  readonly worker: number;
+  /** A warm-up: not counted. */
+  readonly aside: boolean;
+}
+
+/** What the worker made of a batch: times, and the outputs it kept itself by the session's output index. */
+export interface BatchResult {
+  readonly computeStart: number;
+  readonly computeEnd: number;
+  readonly owned: ReadonlyMap<number, RunReply['outputs'][number]>;
+}
+
+/** Plans kept per model; past this many shapes they are forgotten and worked out again. */
+const MAX_PLANS = 512;
+
+/** The plan for running `entries` together; they are of one group. */
+export function planFor(model: Model, entries: readonly Entry[]): BatchPlan {
+  const first = entries[0]!;
+  let rows = 0;
+  for (const entry of entries) rows += entry.rows;
+  const wanted = entries.length === 1 ? first.outputs : union(entries);
+  const request = {
+    session: model.session,
+    inputs: model.inputs,
+    outputs: model.outputs,
+    batching: model.batching,
+    rows,
+    dims: first.dims,
+    bytesLengths: [] as number[],
+    wanted,
+    unpredictable: model.outputsUnpredictable,
+  };
+  if (model.inputs.some(({ datatype }) => datatype === 'BYTES')) {
+    request.bytesLengths = model.inputs.map((_, position) =>
+      entries.reduce((sum, { data }) => sum + (data[position]?.byteLength ?? 0), 0),
+    );
+    return planBatch(request);
+  }
+  const key = `${rows}|${first.groupKey}|${wanted.length === model.outputs.length && inOrder(wanted) ? '' : wanted.join(',')}`;
+  let plan = model.plans.get(key);
+  if (!plan) {
+    plan = planBatch(request);
+    if (model.plans.size >= MAX_PLANS) model.plans.clear();
+    model.plans.set(key, plan);
+  }
+  return plan;
+}
+
+/** Writes the rows of all entries next to each other: copy 1. */
+export function gather(plan: BatchPlan, entries: readonly Entry[], lease: Lease): void {
+  for (let position = 0; position < plan.inputOffsets.length; position++) {
+    let at = plan.inputOffsets[position]!;
+    if (at < 0) continue;
+    for (const { data } of entries) {
+      const bytes = data[position]!;
+      lease.bytes.set(bytes, at);
+      at += bytes.byteLength;
+    }
+  }
+}
+
+/**
+ * The outputs of all entries, in the entries' order. Each is a view on the lease (or on what the worker sent): lent.
+ * Throws INTERNAL when the model gave an output whose rows are not the batch's.
+ */
+export function scatter({ model, entries, rows, plan, lease }: Batch, result: BatchResult): InferOutput[][] {
+  const parts = entries.map((): InferOutput[] => []);
+  const byPosition = new Map<number, InferOutput[]>();
+  for (const { position, offset, byteLength, dims } of plan.outputs) {
+    const spec = model.outputs[position]!;
+    const owned = result.owned.get(spec.index);
+    const bytes = offset >= 0 ? lease.bytes.subarray(offset, offset + byteLength) : new Uint8Array(owned!.buffer);
+    byPosition.set(position, split(model, position, entries, rows, bytes, offset >= 0 ? dims : owned!.dims));
+  }
+  for (const [i, entry] of entries.entries()) {
+    for (const position of entry.outputs) parts[i]!.push(byPosition.get(position)![i]!);
+  }
+  return parts;
+}
+
+/** One output cut into the parts of the entries. */
+function split(
+  model: Model,
+  position: number,
+  entries: readonly Entry[],
+  rows: number,
+  bytes: Uint8Array,
+  dims: readonly number[],
+): InferOutput[] {
+  const spec = model.outputs[position]!;
+  const { name, datatype } = spec;
+  if (!model.batching) return [{ name, datatype, shape: clientDims(spec, dims), data: bytes }];
+  if (dims[0] !== rows) {
+    throw new ServeError(
+      'INTERNAL',
+      `output '${name}' of model '${model.name}' has shape [${dims.join(',')}] for a batch of ${rows}: its first dimension must be the batch`,
+    );
+  }
+  const own = clientDims(spec, dims.slice(1));
+  const elementsPerRow = elementCount(own);
+  const rowBytes = elementsPerRow * DATATYPES[datatype].byteSize;
+  let at = 0;
+  return entries.map((entry) => {
+    const end =
+      datatype === 'BYTES' ? skipBytesElements(bytes, at, elementsPerRow * entry.rows) : at + rowBytes * entry.rows;
+    const data = entries.length === 1 ? bytes : bytes.subarray(at, end);
+    at = end;
+    return { name, datatype, shape: [entry.rows, ...own], data };
+  });
+}
+
+function union(entries: readonly Entry[]): readonly number[] {
+  const first = entries[0]!.outputs;
+  // Almost always all requests share one list: that of all outputs.
+  if (entries.every(({ outputs }) => outputs === first)) return first;
+  return [...new Set(entries.flatMap(({ outputs }) => outputs))].sort((a, b) => a - b);
+}
+
+function inOrder(positions: readonly number[]): boolean {
+  return positions.every((position, i) => position === i);
+}

@@ -1,0 +1,41 @@
+/**
+ * What one model's batches have taken to compute, by batch size: the batcher's knowledge of how long a dispatch will last.
+ *
+ * Called by the scheduler (observe) and the batcher (estimate). Owns a few numbers per batch size.
+ */
+
+/** Weight of the newest observation: the last ten or so count. */
+const NEWEST = 0.2;
+
+export class ComputeTimes {
+  /** Moving average in milliseconds by rows; holes where a size was never run. */
+  readonly #averageMs: number[] = [];
+  #fastestMs = Number.POSITIVE_INFINITY;
+
+  observe(rows: number, ms: number): void {
+    const average = this.#averageMs[rows];
+    this.#averageMs[rows] = average === undefined ? ms : average + NEWEST * (ms - average);
+    if (ms < this.#fastestMs) this.#fastestMs = ms;
+  }
+
+  /** Expected milliseconds for a batch of `rows`; from the nearest size that was seen, larger first; 0 while nothing was. */
+  estimateMs(rows: number): number {
+    const exact = this.#averageMs[rows];
+    if (exact !== undefined) return exact;
+    for (let larger = rows + 1; larger < this.#averageMs.length; larger++) {
+      const average = this.#averageMs[larger];
+      if (average !== undefined) return average;
+    }
+    for (let smaller = Math.min(rows, this.#averageMs.length) - 1; smaller > 0; smaller--) {
+      const average = this.#averageMs[smaller];
+      // Rows at worst cost as much as they did apart.
+      if (average !== undefined) return (average * rows) / smaller;
+    }
+    return 0;
+  }
+
+  /** The shortest run ever seen, in milliseconds: no request is answered sooner. 0 while nothing was seen. */
+  get fastestMs(): number {
+    return this.#fastestMs === Number.POSITIVE_INFINITY ? 0 : this.#fastestMs;
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * Puts the engine together with the runtime below it: worker pool, shared memory, weight cache.
+ *
+ * Called by the composition root and by tests that want a real engine without a front end. Owns the order in which they stop.
+ */
+import { SlabPool } from '../runtime/slab-pool.js';
+import { WeightCache } from '../runtime/weight-cache.js';
+import { WorkerPool } from '../runtime/worker-pool.js';
+import { type EngineOptions, InferenceEngine } from './engine.js';
+
+export interface CreateEngineOptions extends Omit<EngineOptions, 'workers' | 'slabs' | 'weights'> {
+  readonly workerCount: number;
+  /** Compiled `workers/inference-worker.js`. */
+  readonly workerFile: string;
+  readonly sharedMemoryBytes: number;
+  /** Overwrite released shared memory, so that a use after release is seen; for tests. */
+  readonly poison?: boolean;
+  readonly modelCacheDirectory: string;
+  /** Models of fewer bytes are loaded by each worker for itself. */
+  readonly weightSharingMinBytes: number;
+}
+
+export interface RunningEngine {
+  readonly engine: InferenceEngine;
+  readonly sharedMemoryBytes: () => number;
+  /** Releases sessions and ends the threads. The engine must have been drained. */
+  close(): Promise<void>;
+}
+
+export function createEngine(options: CreateEngineOptions): RunningEngine {
+  const workers = new WorkerPool({
+    size: options.workerCount,
+    workerFile: options.workerFile,
+    // Results and losses come only after requests or loads, which come only after this function has returned.
+    onResult: (worker, answer) => engine.onResult(worker, answer),
+    onLost: (worker, reason) => void engine.onWorkerLost(worker, reason),
+  });
+  const slabs = new SlabPool({
+    maxBytes: options.sharedMemoryBytes,
+    poison: options.poison ?? false,
+    onCreate: (slab, buffer) => workers.addSlab(slab, buffer),
+    onDrop: (slab) => workers.dropSlab(slab),
+  });
+  const weights = new WeightCache({
+    directory: options.modelCacheDirectory,
+    minBytes: options.weightSharingMinBytes,
+    log: options.log,
+  });
+  const engine: InferenceEngine = new InferenceEngine({ ...options, workers, slabs, weights });
+  return { engine, sharedMemoryBytes: () => slabs.totalBytes, close: () => workers.close() };
+}

@@ -1,0 +1,221 @@
+/**
+ * The engine's one door: every request of both front ends comes through `infer`.
+ *
+ *   infer ─▶ registry.resolve ─▶ admit (validate) ─▶ scheduler.enqueue ─▶ ... ─▶ handler
+ *
+ * Called by `grpc/`, `rest/` and the composition root. Owns registry, loader and scheduler and the order in which they stop.
+ */
+import { nowMs } from '../base/clock.js';
+import { ServeError } from '../base/errors.js';
+import type { Log } from '../base/log.js';
+import type { RunReply } from '../runtime/messages.js';
+import type { SlabPool } from '../runtime/slab-pool.js';
+import type { WeightCache } from '../runtime/weight-cache.js';
+import type { WorkerPool } from '../runtime/worker-pool.js';
+import type { Entry } from './entry.js';
+import type { Model } from './model.js';
+import { describeModelConfig, modelMetadataTensors } from './model-config.js';
+import { ModelLoader } from './model-loader.js';
+import { Registry } from './registry.js';
+import { type RepositoryEntry, scanRepository } from './repository.js';
+import { Scheduler } from './scheduler.js';
+import type { SessionDefaults } from './session-options.js';
+import type {
+  Cancel,
+  Engine,
+  InferHandler,
+  InferRequest,
+  ModelIndexEntry,
+  ModelMetadata,
+  ModelStatistics,
+} from './types.js';
+import { admit } from './validate.js';
+import { warmUpEntry } from './warm-up.js';
+
+export interface EngineOptions {
+  readonly serverName: string;
+  readonly serverVersion: string;
+  readonly workers: WorkerPool;
+  readonly slabs: SlabPool;
+  readonly weights: WeightCache;
+  readonly log: Log;
+  readonly strictReadiness: boolean;
+  readonly sessionDefaults: SessionDefaults;
+  readonly autoComplete: boolean;
+  readonly defaultMaxBatchSize: number;
+  readonly defaultMaxQueueSize: number;
+  readonly defaultMaxQueueBytes: number;
+}
+
+/** What the protocol calls the extensions that are really here; clients switch on them. */
+const EXTENSIONS = [
+  'model_repository',
+  'schedule_policy',
+  'model_configuration',
+  'binary_tensor_data',
+  'parameters',
+  'statistics',
+] as const;
+
+const NOTHING: Cancel = () => undefined;
+
+export class InferenceEngine implements Engine {
+  readonly serverName: string;
+  readonly serverVersion: string;
+  readonly extensions = EXTENSIONS;
+  readonly #options: EngineOptions;
+  readonly #scheduler: Scheduler;
+  readonly #loader: ModelLoader;
+  readonly #registry: Registry;
+  readonly #listeners: (() => void)[] = [];
+  #stopping = false;
+  /** Requests refused before a model was found, by reason of the refusal; they have no model to be counted on. */
+  unknownModelCount = 0;
+
+  constructor(options: EngineOptions) {
+    const { workers, slabs, log } = options;
+    this.#options = options;
+    this.serverName = options.serverName;
+    this.serverVersion = options.serverVersion;
+    this.#scheduler = new Scheduler({
+      slabs,
+      workerCount: workers.size,
+      run: (worker, message) => workers.run(worker, message),
+      log,
+    });
+    this.#loader = new ModelLoader({
+      ...options,
+      warmUp: (model, worker, entry) => this.#warmUp(model, worker, entry),
+    });
+    this.#registry = new Registry({
+      load: (entry, raw, version) => this.#loader.load(entry, raw, version),
+      concurrency: workers.size,
+      log,
+    });
+    this.#registry.onChange(() => this.#changed());
+  }
+
+  /** Scans the repositories and loads what is there. Throws INVALID_ARGUMENT for a path that is no repository. */
+  async load(repositories: readonly string[]): Promise<void> {
+    await this.#registry.loadAll(await scanRepository(repositories));
+  }
+
+  infer(request: InferRequest, handler: InferHandler): Cancel {
+    let model: Model | undefined;
+    try {
+      if (this.#stopping)
+        throw new ServeError('UNAVAILABLE', 'server is shutting down and has stopped accepting new requests');
+      model = this.#registry.resolve(request.modelName, request.modelVersion);
+      const now = nowMs();
+      const entry = admit(model, request, handler, now);
+      request.timeline.queued = now;
+      this.#scheduler.enqueue(model, entry);
+      const target = model;
+      return () => this.#scheduler.cancel(target, entry);
+    } catch (thrown) {
+      const error = ServeError.from(thrown);
+      if (error.cause !== undefined)
+        this.#options.log.error({ error: error.cause }, 'request failed by a fault of the server');
+      if (model) {
+        const refused =
+          error.code === 'UNAVAILABLE' || error.code === 'RESOURCE_EXHAUSTED' || error.code === 'DEADLINE_EXCEEDED';
+        model.statistics.failed(refused ? 'REJECTED' : 'OTHER', nowMs() - request.timeline.decoded);
+      } else {
+        this.unknownModelCount++;
+      }
+      handler.onError(error);
+      return NOTHING;
+    }
+  }
+
+  isReady(): boolean {
+    return !this.#stopping && this.#registry.isReady(this.#options.strictReadiness);
+  }
+
+  isModelReady(name: string, version: string): boolean {
+    return this.#registry.isModelReady(name, version);
+  }
+
+  modelMetadata(name: string, version: string): ModelMetadata {
+    const { config, version: served } = this.#registry.resolve(name, version);
+    const versions = version === '' ? this.#registry.ready(name).map((model) => model.version) : [served];
+    return { name, versions, platform: config.platform, ...modelMetadataTensors(config) };
+  }
+
+  modelConfig(name: string, version: string): Record<string, unknown> {
+    return describeModelConfig(this.#registry.resolve(name, version).config);
+  }
+
+  modelStatistics(name: string, version: string): ModelStatistics[] {
+    const models = name !== '' && version !== '' ? [this.#registry.resolve(name, version)] : this.#registry.ready(name);
+    // An unknown name is an error; a known one without a ready version is, too.
+    if (name !== '' && models.length === 0) this.#registry.resolve(name, version);
+    return models.map((model) => model.statistics.snapshot(model.name, model.version));
+  }
+
+  repositoryIndex(readyOnly: boolean): ModelIndexEntry[] {
+    return this.#registry.index(readyOnly);
+  }
+
+  onReadinessChange(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Ready models, for metrics: counts and queue depths are read from them at scrape time. */
+  readyModels(): readonly Model[] {
+    return this.#registry.ready();
+  }
+
+  /** Requests accepted and not yet answered. */
+  get inFlight(): number {
+    return this.#scheduler.inFlight;
+  }
+
+  onResult(worker: number, answer: number[] | RunReply): void {
+    this.#scheduler.onResult(worker, answer);
+  }
+
+  /** The thread of `worker` died and another is starting: its models are loaded again there. */
+  async onWorkerLost(worker: number, reason: unknown): Promise<void> {
+    this.#options.log.error({ worker, error: reason }, 'an inference worker was lost and is being replaced');
+    for (const model of this.readyModels()) model.workers.delete(worker);
+    this.#scheduler.onLost(worker);
+    for (const model of await this.#loader.restore(worker)) this.#scheduler.onWorkersChanged(model);
+  }
+
+  /** Refuses new requests from now on; what is accepted goes on. */
+  stopAccepting(): void {
+    this.#stopping = true;
+    this.#changed();
+  }
+
+  /** Finishes what is accepted, within `timeoutMs`; what is still queued then is refused, what runs is waited for. */
+  async drain(timeoutMs: number): Promise<void> {
+    this.stopAccepting();
+    const timer = setTimeout(() => {
+      this.#scheduler.rejectQueued(new ServeError('UNAVAILABLE', 'server is shutting down'));
+    }, timeoutMs);
+    await this.#scheduler.drained();
+    clearTimeout(timer);
+  }
+
+  async #warmUp(model: Model, worker: number, directory: RepositoryEntry): Promise<void> {
+    for (const warmup of model.config.warmup) {
+      for (let run = 0; run < warmup.count; run++) {
+        await new Promise<void>((resolve, reject) => {
+          const handler: InferHandler = {
+            onResponse: () => resolve(),
+            onError: (error) => reject(new ServeError(error.code, `warm-up '${warmup.name}' failed: ${error.message}`)),
+          };
+          warmUpEntry(model, warmup, directory, handler)
+            .then((entry: Entry) => this.#scheduler.runAside(model, worker, entry))
+            .catch(reject);
+        });
+      }
+    }
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}

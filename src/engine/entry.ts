@@ -1,0 +1,37 @@
+/**
+ * One admitted request on its way through queue, batch and worker.
+ *
+ *   queued ──▶ running ──▶ done          cancelled from any of the first two; a cancelled running one finishes unheard
+ *
+ * Made by validation; owned by the request queue while queued, by its batch while running.
+ */
+import type { InferHandler, InferRequest } from './types.js';
+
+export type EntryState = 'queued' | 'running' | 'done' | 'cancelled';
+
+export interface Entry {
+  readonly request: InferRequest;
+  readonly handler: InferHandler;
+  /** Size of its batch dimension; 1 for a model that does not batch. */
+  readonly rows: number;
+  /** Raw bytes by the model's input positions; undefined where an optional input is absent. Views on the received message. */
+  readonly data: readonly (Uint8Array | undefined)[];
+  /** The session's dimensions of each input without the batch dimension. */
+  readonly dims: readonly (readonly number[] | undefined)[];
+  /** Positions of the outputs asked for, in the order of the reply. */
+  readonly outputs: readonly number[];
+  /** Requests with equal keys may run in one batch. */
+  readonly groupKey: string;
+  readonly byteLength: number;
+  /** Priority level, 1 = first. */
+  readonly level: number;
+  /** When the queue gives it up, on the monotonic clock; Infinity = never. */
+  readonly expiresMs: number;
+  /** At `expiresMs`: refuse it, or let the others go first. */
+  readonly timeoutAction: 'REJECT' | 'DELAY';
+  state: EntryState;
+  /** Fires at `expiresMs` while queued. */
+  timer: NodeJS.Timeout | undefined;
+  /** It was in a batch that failed: it runs alone, so that it can't fail its neighbours again. */
+  alone: boolean;
+}

@@ -1,0 +1,119 @@
+/**
+ * What Prometheus sees of the models: Triton's counters by Triton's names, queue depths, batch sizes, and the latency budget.
+ *
+ * Called by the composition root (register) and by it for each finished request (observe). Labels are bounded: model and version
+ * exist only for loaded models, whatever names clients send; arm and phase are closed sets.
+ */
+import type { Labels, Metrics, Source } from '../base/metrics.js';
+import { PHASES, type Timeline } from '../base/timeline.js';
+import type { Model } from './model.js';
+import type { Arm } from './types.js';
+
+/** Milliseconds; the same for totals and phases, so that they can be compared. */
+const LATENCY_BUCKETS_MS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000];
+
+export interface MetricSource {
+  readyModels(): readonly Model[];
+  readonly inFlight: number;
+}
+
+/** Takes the budget of one request of a loaded model once it is answered. */
+export type ObserveBudget = (modelName: string, arm: Arm, timeline: Timeline) => void;
+
+export function registerModelMetrics(metrics: Metrics, engine: MetricSource): ObserveBudget {
+  const each =
+    (value: (model: Model) => number): Source =>
+    () =>
+      engine.readyModels().map((model): [Labels, number] => [labelsOf(model), value(model)]);
+  const labels = ['model', 'version'];
+  const counter = (name: string, help: string, value: (model: Model) => number) =>
+    metrics.counter({ name, help, labels }, each(value));
+  const us = (ms: number) => Math.round(ms * 1e3);
+
+  counter('nv_inference_request_success', 'Number of successful inference requests', (m) => m.statistics.success.count);
+  metrics.counter(
+    {
+      name: 'nv_inference_request_failure',
+      help: 'Number of failed inference requests',
+      labels: [...labels, 'reason'],
+    },
+    () =>
+      engine
+        .readyModels()
+        .flatMap((model) =>
+          Object.entries(model.statistics.failures).map(([reason, count]): [Labels, number] => [
+            { ...labelsOf(model), reason },
+            count,
+          ]),
+        ),
+  );
+  counter('nv_inference_count', 'Number of inferences performed (batch items)', (m) => m.statistics.inferenceCount);
+  counter('nv_inference_exec_count', 'Number of model executions performed', (m) => m.statistics.executionCount);
+  counter('nv_inference_request_duration_us', 'Cumulative request duration in microseconds', (m) =>
+    us(m.statistics.success.ms),
+  );
+  counter('nv_inference_queue_duration_us', 'Cumulative queuing duration in microseconds', (m) =>
+    us(m.statistics.queue.ms),
+  );
+  counter('nv_inference_compute_input_duration_us', 'Cumulative compute input duration in microseconds', (m) =>
+    us(m.statistics.computeInput.ms),
+  );
+  counter('nv_inference_compute_infer_duration_us', 'Cumulative compute inference duration in microseconds', (m) =>
+    us(m.statistics.computeInfer.ms),
+  );
+  counter('nv_inference_compute_output_duration_us', 'Cumulative compute output duration in microseconds', (m) =>
+    us(m.statistics.computeOutput.ms),
+  );
+  metrics.gauge(
+    { name: 'nv_inference_pending_request_count', help: 'Number of requests awaiting execution', labels },
+    each((m) => m.queue.count),
+  );
+  metrics.gauge(
+    { name: 'tensorwire_queue_bytes', help: 'Bytes of inputs awaiting execution', labels },
+    each((m) => m.queue.bytes),
+  );
+  metrics.counter(
+    {
+      name: 'tensorwire_batch_executions_total',
+      help: 'Number of model executions by rows in the batch',
+      labels: [...labels, 'rows'],
+    },
+    () =>
+      engine
+        .readyModels()
+        .flatMap((model) =>
+          model.statistics
+            .batchSizes()
+            .map(([rows, count]): [Labels, number] => [{ ...labelsOf(model), rows: String(rows) }, count]),
+        ),
+  );
+  metrics.gauge({ name: 'tensorwire_requests_in_flight', help: 'Requests accepted and not yet answered' }, () => [
+    [{}, engine.inFlight],
+  ]);
+
+  const total = metrics.histogram({
+    name: 'tensorwire_request_duration_ms',
+    help: 'From the first byte of a request to its encoded reply, in milliseconds',
+    labels: ['model', 'arm'],
+    buckets: LATENCY_BUCKETS_MS,
+  });
+  const phase = metrics.histogram({
+    name: 'tensorwire_phase_duration_ms',
+    help: 'Phases of the latency budget, in milliseconds; they add up to the request duration',
+    labels: ['model', 'arm', 'phase'],
+    buckets: LATENCY_BUCKETS_MS,
+  });
+  return (model, arm, timeline) => {
+    const lengths = timeline.phases();
+    let sum = 0;
+    for (let i = 0; i < lengths.length; i++) {
+      sum += lengths[i]!;
+      phase({ model, arm, phase: PHASES[i]! }, lengths[i]!);
+    }
+    total({ model, arm }, sum);
+  };
+}
+
+function labelsOf({ name, version }: Model): Labels {
+  return { model: name, version };
+}

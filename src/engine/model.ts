@@ -1,0 +1,40 @@
+/**
+ * One version of one model as the engine serves it: what its tensors must be, where its sessions live, what waits for it.
+ *
+ * Made by the registry when the first session has loaded; read by validation, the scheduler and the engine's door.
+ */
+
+import type { BatchPlan } from './batch-plan.js';
+import type { BatchPolicy } from './batcher.js';
+import type { ComputeTimes } from './compute-times.js';
+import type { ModelConfig } from './model-config.js';
+import type { RequestQueue } from './request-queue.js';
+import type { Statistics } from './statistics.js';
+import type { TensorSpec } from './tensor-spec.js';
+
+export interface Model {
+  readonly name: string;
+  readonly version: string;
+  readonly config: ModelConfig;
+  /** The session's number, the same on every worker that has one. */
+  readonly session: number;
+  /** Workers with a ready session; the registry adds and removes. */
+  readonly workers: Set<number>;
+  /** In the config's order. */
+  readonly inputs: readonly TensorSpec[];
+  readonly outputs: readonly TensorSpec[];
+  readonly inputPositions: ReadonlyMap<string, number>;
+  readonly outputPositions: ReadonlyMap<string, number>;
+  /** maxBatchSize > 0: tensors have a leading batch dimension. */
+  readonly batching: boolean;
+  readonly policy: BatchPolicy;
+  readonly queue: RequestQueue;
+  readonly statistics: Statistics;
+  readonly computeTimes: ComputeTimes;
+  /** Layouts already worked out, by rows and shapes; emptied when it grows past its bound. */
+  readonly plans: Map<string, BatchPlan>;
+  /** The graph divides integers of the request; see validate.ts. */
+  readonly integerDivision: boolean;
+  /** An output once had another shape than its symbols say: nothing is preallocated any more. */
+  outputsUnpredictable: boolean;
+}

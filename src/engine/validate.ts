@@ -1,0 +1,225 @@
+/**
+ * Checks one request against one model completely, before it may wait or run: names, counts, datatypes, shapes, byte sizes,
+ * parameters. What passes can't fail its batch by its form.
+ *
+ * Called by the engine's door. Texts are Triton's: clients and their tests match parts of them. Every refusal is INVALID_ARGUMENT.
+ */
+import { isUtf8 } from 'node:buffer';
+import { DATATYPES } from '../base/datatype.js';
+import { invalid, printable } from '../base/errors.js';
+import { bytesElementLength } from '../runtime/tensor.js';
+import type { Entry } from './entry.js';
+import { refuseDivisionOverflow } from './integer-division.js';
+import type { Model } from './model.js';
+import type { QueuePolicy } from './model-config.js';
+import { knownParameters } from './parameters.js';
+import { elementCount, sessionDims, type TensorSpec } from './tensor-spec.js';
+import type { InferHandler, InferInput, InferRequest } from './types.js';
+
+/** The request as an entry that may be queued. `now` is when its queue timeout starts. Throws ServeError. */
+export function admit(model: Model, request: InferRequest, handler: InferHandler, now: number): Entry {
+  const { inputs } = request;
+  const data = new Array<Uint8Array | undefined>(model.inputs.length).fill(undefined);
+  const dims = new Array<readonly number[] | undefined>(model.inputs.length).fill(undefined);
+  let rows = model.batching ? -1 : 1;
+  let byteLength = 0;
+  let groupKey = '';
+  checkNames(model, inputs);
+  for (const input of inputs) {
+    const position = model.inputPositions.get(input.name)!;
+    const spec = model.inputs[position]!;
+    if (input.datatype !== spec.datatype) {
+      throw invalid(
+        `inference input '${spec.name}' data-type is '${printable(input.datatype)}', but model '${model.name}' expects '${spec.datatype}'`,
+      );
+    }
+    const own = checkShape(model, spec, input.shape);
+    if (rows < 0) rows = own;
+    else if (model.batching && own !== rows) {
+      throw invalid(`input '${spec.name}' batch size does not match other inputs for '${model.name}'`);
+    }
+    checkData(model, spec, input);
+    data[position] = input.data;
+    dims[position] = sessionDims(spec, model.batching ? input.shape.slice(1) : input.shape);
+    byteLength += input.data.byteLength;
+  }
+  if (model.batching && rows > model.config.maxBatchSize) {
+    throw invalid(`inference request batch-size must be <= ${model.config.maxBatchSize} for '${model.name}'`);
+  }
+  if (model.integerDivision) refuseDivisionOverflow(model, data);
+  for (let position = 0; position < dims.length; position++) {
+    const own = dims[position];
+    // Fixed dimensions are the same for all: only what may differ separates groups.
+    if (own === undefined) groupKey += '-;';
+    else if (model.inputs[position]!.dims.includes(-1)) groupKey += `${own.join(',')};`;
+  }
+  const { level, expiresMs, timeoutAction } = queueing(model, request, now);
+  return {
+    request,
+    handler,
+    rows,
+    data,
+    dims,
+    outputs: outputPositions(model, request),
+    groupKey,
+    byteLength,
+    level,
+    expiresMs,
+    timeoutAction,
+    state: 'queued',
+    timer: undefined,
+    alone: false,
+  };
+}
+
+function checkNames(model: Model, inputs: readonly InferInput[]): void {
+  const seen = new Set<string>();
+  for (const { name } of inputs) {
+    if (!model.inputPositions.has(name)) {
+      throw invalid(`unexpected inference input '${printable(name)}' for model '${model.name}'`);
+    }
+    if (seen.has(name)) throw invalid(`input '${name}' already exists in request`);
+    seen.add(name);
+  }
+  const missing = model.inputs.filter((spec) => !spec.optional && !seen.has(spec.name));
+  if (missing.length === 0) return;
+  const list = (names: readonly string[]) => `[${names.map((name) => `'${name}'`).join(',')}]`;
+  const required = model.inputs.filter((spec) => !spec.optional).length;
+  const expected =
+    required === model.inputs.length
+      ? `expected ${required} inputs but got ${inputs.length} inputs for model '${model.name}'`
+      : `expected number of inputs between ${required} and ${model.inputs.length} but got ${inputs.length} inputs for model '${model.name}'`;
+  throw invalid(
+    `${expected}. Got input(s) ${list([...seen])}, but missing required input(s) ${list(missing.map(({ name }) => name))}. Please provide all required input(s).`,
+  );
+}
+
+/** Checks a shape and gives its batch size (1 for a model that does not batch). */
+function checkShape(model: Model, spec: TensorSpec, shape: readonly number[]): number {
+  if (shape.some((dim) => dim < 0)) {
+    throw invalid(
+      `All input dimensions should be specified for input '${spec.name}' for model '${model.name}', got [${shape.join(',')}]`,
+    );
+  }
+  if (model.batching && shape.length === 0) {
+    throw invalid(`input '${spec.name}' has no shape but model requires batch dimension for '${model.name}'`);
+  }
+  const first = model.batching ? 1 : 0;
+  const fits =
+    shape.length === spec.dims.length + first &&
+    spec.dims.every((dim, axis) => dim === -1 || dim === shape[axis + first]);
+  if (!fits) {
+    const expected = model.batching ? [-1, ...spec.dims] : spec.dims;
+    const note = model.batching
+      ? ' NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting max_batch_size to zero. See the model configuration docs for more info on max_batch_size.'
+      : '';
+    throw invalid(
+      `unexpected shape for input '${spec.name}' for model '${model.name}'. Expected [${expected.join(',')}], got [${shape.join(',')}].${note}`,
+    );
+  }
+  // Products beyond what a double holds exactly are far beyond any payload: refused before anything is computed with them.
+  if (elementCount(shape) > Number.MAX_SAFE_INTEGER / 8 || shape.some((dim) => !Number.isSafeInteger(dim))) {
+    throw invalid(
+      `shape [${shape.join(',')}] of input '${spec.name}' for model '${model.name}' causes total element count to exceed maximum size of 2^50`,
+    );
+  }
+  const rows = model.batching ? shape[0]! : 1;
+  if (rows === 0) {
+    throw invalid(`input '${spec.name}' has batch size 0 but model '${model.name}' requires at least 1`);
+  }
+  return rows;
+}
+
+function checkData(model: Model, spec: TensorSpec, { shape, data }: InferInput): void {
+  const count = elementCount(shape);
+  if (spec.datatype === 'BYTES') {
+    checkBytesElements(model, spec, data, count);
+    return;
+  }
+  const expected = count * DATATYPES[spec.datatype].byteSize;
+  if (data.byteLength !== expected) {
+    throw invalid(
+      `input byte size mismatch for input '${spec.name}' for model '${model.name}'. Expected ${expected}, got ${data.byteLength}`,
+    );
+  }
+  if (spec.datatype === 'BOOL' && data.some((byte) => byte > 1)) {
+    throw invalid(`input '${spec.name}' for model '${model.name}' has BOOL bytes other than 0 and 1`);
+  }
+}
+
+function checkBytesElements(model: Model, spec: TensorSpec, data: Uint8Array, expected: number): void {
+  const where = `inference input '${spec.name}' for model '${model.name}'`;
+  let at = 0;
+  let count = 0;
+  for (; at < data.byteLength; count++) {
+    const left = data.byteLength - at;
+    if (left < 4) {
+      throw invalid(
+        `incomplete string length indicator for ${where}, expecting 4 bytes but only ${left} bytes available. Please make sure the string length indicator is in one buffer.`,
+      );
+    }
+    if (count === expected)
+      throw invalid(`unexpected number of string elements ${count + 1} for ${where}, expecting ${expected}`);
+    const length = bytesElementLength(data, at);
+    if (length > left - 4) {
+      throw invalid(
+        `incomplete string data for ${where}, expecting string of length ${length} but only ${left - 4} bytes available`,
+      );
+    }
+    // ONNX Runtime's strings are text in JavaScript: other bytes would come back changed.
+    if (!isUtf8(data.subarray(at + 4, at + 4 + length))) {
+      throw invalid(
+        `string element ${count} of ${where} is not valid UTF-8, which this model's string tensors require`,
+      );
+    }
+    at += 4 + length;
+  }
+  if (count !== expected) {
+    throw invalid(
+      `expected ${expected} string elements for inference input '${spec.name}' for model '${model.name}', got ${count}`,
+    );
+  }
+}
+
+const allOutputs = new WeakMap<Model, readonly number[]>();
+
+function outputPositions(model: Model, { outputs }: InferRequest): readonly number[] {
+  if (outputs.length === 0) {
+    let all = allOutputs.get(model);
+    if (!all) allOutputs.set(model, (all = model.outputs.map((_, position) => position)));
+    return all;
+  }
+  const positions: number[] = [];
+  for (const { name } of outputs) {
+    const position = model.outputPositions.get(name);
+    if (position === undefined) {
+      throw invalid(`unexpected inference output '${printable(name)}' for model '${model.name}'`);
+    }
+    if (positions.includes(position)) throw invalid(`output '${name}' already exists in request`);
+    positions.push(position);
+  }
+  return positions;
+}
+
+/** Priority level and queue timeout by the model's policy and the request's parameters. */
+function queueing(
+  model: Model,
+  request: InferRequest,
+  now: number,
+): { level: number; expiresMs: number; timeoutAction: QueuePolicy['timeoutAction'] } {
+  const { timeoutUs, priority } = knownParameters(request.parameters);
+  const batching = model.config.dynamicBatching;
+  const levels = batching?.priorityLevels ?? 0;
+  const level = levels === 0 ? 1 : priority >= 1 && priority <= levels ? priority : batching!.defaultPriorityLevel;
+  const policy = batching?.priorityQueuePolicy.get(level) ?? batching?.defaultQueuePolicy;
+  let effectiveUs = policy?.defaultTimeoutUs ?? 0;
+  // Triton ignores an override where the default is 0; its users ask for the opposite. An override can only shorten.
+  if (timeoutUs && (policy === undefined || policy.allowTimeoutOverride)) {
+    effectiveUs = effectiveUs === 0 ? timeoutUs : Math.min(effectiveUs, timeoutUs);
+  }
+  return {
+    level,
+    expiresMs: effectiveUs === 0 ? Number.POSITIVE_INFINITY : now + effectiveUs / 1e3,
+    timeoutAction: policy?.timeoutAction ?? 'REJECT',
+  };
+}

@@ -1,0 +1,121 @@
+/**
+ * Weights that all workers share: a model is saved once as optimized, with its weights external and pre-packed, and every session
+ * maps that file. Without it N workers hold N copies; with it a further worker costs some tens of megabytes.
+ *
+ *   <cache>/<hash of model files, ONNX Runtime, CPU, options>/model.onnx  model.onnx_data  scan.json
+ *
+ * Called by the model loader. Owns the cache directory: it is written beside and renamed into place, so that a reader sees a whole
+ * entry or none, and a killed server leaves nothing that is believed. What is mapped lies here and not in the repository, where
+ * somebody may truncate it, which is a SIGBUS. Must not know ONNX Runtime: a worker does the saving.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { ServeError } from '../base/errors.js';
+import type { Log } from '../base/log.js';
+
+export interface ModelFile {
+  readonly path: string;
+  /** Holds the model and its external data. */
+  readonly directory: string;
+}
+
+/** What a compiled model's graph was found to do before it was compiled. */
+export interface ScanSummary {
+  readonly integerDivision: boolean;
+}
+
+export interface SharedWeights extends ModelFile, ScanSummary {}
+
+export interface WeightCacheOptions {
+  readonly directory: string;
+  /** Models of fewer bytes are not worth a file of their own. */
+  readonly minBytes: number;
+  readonly log: Log;
+}
+
+export class WeightCache {
+  readonly #options: WeightCacheOptions;
+
+  constructor(options: WeightCacheOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * The shared form of `model` for `sessions` sessions, made by `compile` where the cache has none; undefined where sharing gains
+   * nothing: a small model in one file, or a large one in one session and one file.
+   */
+  async share(
+    model: ModelFile,
+    sessions: number,
+    compile: (target: string) => Promise<ScanSummary>,
+  ): Promise<SharedWeights | undefined> {
+    const files = await filesOf(model.directory);
+    const external = files.length > 1;
+    const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+    if (!external && (sessions < 2 || bytes < this.#options.minBytes)) return undefined;
+    const directory = join(this.#options.directory, await this.#key(model, files));
+    const summaryFile = join(directory, 'scan.json');
+    const path = join(directory, 'model.onnx');
+    let summary = await readSummary(summaryFile);
+    if (!summary) {
+      summary = await this.#make(directory, compile);
+    }
+    return { path, directory, integerDivision: summary.integerDivision };
+  }
+
+  async #make(directory: string, compile: (target: string) => Promise<ScanSummary>): Promise<ScanSummary> {
+    const building = `${directory}.${process.pid}.tmp`;
+    try {
+      await rm(building, { recursive: true, force: true });
+      await mkdir(building, { recursive: true, mode: 0o700 });
+      const summary = await compile(join(building, 'model.onnx'));
+      await writeFile(join(building, 'scan.json'), JSON.stringify(summary));
+      await rm(directory, { recursive: true, force: true });
+      await rename(building, directory);
+      return summary;
+    } catch (error) {
+      await rm(building, { recursive: true, force: true }).catch(() => undefined);
+      if (error instanceof ServeError) throw error;
+      this.#options.log.error({ error }, 'model cache can not be written');
+      throw new ServeError(
+        'INTERNAL',
+        `model cache directory can't be written (${(error as NodeJS.ErrnoException).code}); see --model-cache-directory`,
+      );
+    }
+  }
+
+  async #key(model: ModelFile, files: readonly { name: string; bytes: number }[]): Promise<string> {
+    const hash = createHash('sha256');
+    const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string };
+    hash.update(
+      JSON.stringify([version, process.arch, cpus()[0]?.model, model.path.slice(model.directory.length), files]),
+    );
+    for (const { name } of files) {
+      for await (const chunk of createReadStream(join(model.directory, name), { highWaterMark: 1 << 20 }))
+        hash.update(chunk);
+    }
+    return hash.digest('hex');
+  }
+}
+
+async function filesOf(directory: string): Promise<{ name: string; bytes: number }[]> {
+  const files: { name: string; bytes: number }[] = [];
+  for (const { name } of await readdir(directory, { withFileTypes: true })) {
+    const status = await stat(join(directory, name));
+    if (status.isFile()) files.push({ name, bytes: status.size });
+  }
+  return files.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+async function readSummary(file: string): Promise<ScanSummary | undefined> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as ScanSummary;
+  } catch {
+    // Absent or half-written by another version of the server: made anew.
+    return undefined;
+  }
+}

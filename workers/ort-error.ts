@@ -1,0 +1,47 @@
+/**
+ * ONNX Runtime's errors as data that may leave the process: a code, and a message without source files, paths or signatures.
+ *
+ * Called by workers/session.ts and workers/inference-worker.ts. ONNX Runtime has no error classes in JavaScript, only text.
+ */
+import { printable, ServeError } from '#src/base/errors';
+import type { Failure } from '#src/runtime/messages';
+
+/** A kernel that refused what the request's values asked for, as against a model that can't run at all. */
+const DATA_FAULT =
+  /out of (data )?(bounds|range)|must be within|invalid (index|indice|axis|argument|dimension|expand shape|input shape)|INVALID_ARGUMENT|cannot be reshaped|mismatch|negative|should be|must (be|have|not)|broadcast/i;
+const MEMORY = /failed to allocate|bad_alloc|allocat\w* failed|out of memory|BFCArena/i;
+
+/** Whether a run failed only because a preallocated output had not the shape that the model computed. */
+export function isShapeSurprise(message: string): boolean {
+  return /output OrtValue provided for output .* has shape .* but the computed output shape|OrtValue shape verification failed/s.test(
+    message,
+  );
+}
+
+/** `message` of ONNX Runtime without build paths, function signatures and the location of the model. */
+export function cleanOrtMessage(message: string): string {
+  const text = message
+    .replace(
+      /^Non-zero status code returned while running (\w+) node\. Name:'([^']*)' Status Message: /s,
+      '$1 node $2: ',
+    )
+    .replace(/Load model from .* failed:/s, 'load failed: ')
+    .replace(/Load model .* failed\./s, '')
+    .replace(/\/onnxruntime_src\/\S+:\d+ [^\n]*?\)(::<lambda[^>]*>\s*\(?\)?)? ?(const )?/g, '')
+    .replace(/\[ONNXRuntimeError\] : \d+ : (\w+) : /g, '')
+    .replace(/(^|[\s'"(=:])(\/[\w.@+-]+)+\/?/g, '$1...')
+    .replace(/0x[0-9a-fA-F]+/g, '...')
+    .trim();
+  return printable(text, 400);
+}
+
+/** A caught error of `session.run` or of loading as a {@link Failure}. */
+export function failureOf(error: unknown, phase: 'load' | 'run'): Failure {
+  if (error instanceof ServeError) return { code: error.code, message: error.message };
+  const message = error instanceof Error ? error.message : String(error);
+  const text = cleanOrtMessage(message);
+  if (MEMORY.test(message)) return { code: 'RESOURCE_EXHAUSTED', message: `onnx runtime ran out of memory: ${text}` };
+  if (phase === 'run' && DATA_FAULT.test(message))
+    return { code: 'INVALID_ARGUMENT', message: `onnx runtime refused the data: ${text}` };
+  return { code: 'INTERNAL', message: `onnx runtime: ${text}` };
+}

@@ -1,0 +1,245 @@
+/**
+ * One ONNX Runtime session of one model version on this worker: load, run in place on shared memory, release.
+ *
+ * Called by workers/inference-worker.ts. Owns the session. Must not allocate shared memory, read configuration, or throw for an
+ * expected failure of a run. `session.run` blocks this thread (it is synchronous inside a setImmediate).
+ */
+import { readFile } from 'node:fs/promises';
+import type { InferenceSession, Tensor } from 'onnxruntime-node';
+import * as ort from 'onnxruntime-node';
+import { nowMs } from '#src/base/clock';
+import { DATATYPES, type Datatype, datatypeOfOrt } from '#src/base/datatype';
+import { ServeError } from '#src/base/errors';
+import type {
+  CompileRequest,
+  LoadRequest,
+  OwnedOutput,
+  RunReply,
+  SessionMetadata,
+  SessionOptions,
+  SessionTensor,
+} from '#src/runtime/messages';
+import { elementView } from '#src/runtime/tensor';
+import { assertExternalDataInside, type OnnxScan, scanModel } from './onnx-scan.js';
+import { failureOf, isShapeSurprise } from './ort-error.js';
+import { decodeStrings, encodeStrings } from './strings.js';
+
+/** Files above this are not read for the scan in one piece (Buffer's own limit); ONNX files that large keep weights outside. */
+const SCAN_MAX_BYTES = 2 ** 31 - 1;
+
+interface Port {
+  readonly name: string;
+  readonly datatype: Datatype;
+}
+
+export class Session {
+  readonly metadata: SessionMetadata;
+  readonly #session: InferenceSession;
+  readonly #inputs: readonly Port[];
+  readonly #outputs: readonly Port[];
+
+  private constructor(session: InferenceSession, metadata: SessionMetadata) {
+    this.#session = session;
+    this.metadata = metadata;
+    // A tensor of a type that the protocol lacks fails the load on main; the run path never meets it.
+    const port = (tensor: SessionTensor): Port => ({
+      name: tensor.name,
+      datatype: datatypeOfOrt(tensor.ortType) ?? 'BYTES',
+    });
+    this.#inputs = metadata.inputs.map(port);
+    this.#outputs = metadata.outputs.map(port);
+  }
+
+  /** Loads by path, so that external and pre-packed weights are mapped and shared. Throws ServeError or ONNX Runtime's error. */
+  static async load(request: LoadRequest): Promise<Session> {
+    const began = nowMs();
+    const scan = request.scan ? await scanFile(request.path, request.directory) : undefined;
+    const session = await createSession(request.path, ortOptions(request.options), request.options.executionProviders);
+    return new Session(session, {
+      inputs: session.inputMetadata.map(sessionTensor),
+      outputs: session.outputMetadata.map(sessionTensor),
+      integerDivision: (scan?.integerDivision.length ?? 0) > 0,
+      loadMs: nowMs() - began,
+    });
+  }
+
+  /**
+   * Runs one batch as `message` (see runtime/messages.ts) lays it out over `slab`. Resolves to the answer to post and the buffers
+   * to transfer with it; failures are part of the answer.
+   */
+  async run(
+    message: readonly number[],
+    slab: SharedArrayBuffer,
+  ): Promise<{ answer: number[] | RunReply; transfer: ArrayBuffer[] }> {
+    const batch = message[0]!;
+    const feeds: Record<string, Tensor> = {};
+    const fetches: Record<string, Tensor | null> = {};
+    const owned: number[] = [];
+    let at = 3;
+    for (let n = message[at++]!; n > 0; n--) {
+      const { name, datatype } = this.#inputs[message[at]!]!;
+      feeds[name] = tensorView(datatype, slab, message, at);
+      at += 4 + message[at + 3]!;
+    }
+    for (let n = message[at++]!; n > 0; n--) {
+      const index = message[at]!;
+      const { name, datatype } = this.#outputs[index]!;
+      if (message[at + 1]! < 0) {
+        owned.push(index);
+        fetches[name] = null;
+      } else {
+        fetches[name] = tensorView(datatype, slab, message, at);
+      }
+      at += 4 + message[at + 3]!;
+    }
+    const computeStart = nowMs();
+    try {
+      const results = await this.#session.run(feeds, fetches as InferenceSession.FetchesType);
+      const computeEnd = nowMs();
+      if (owned.length === 0) return { answer: [batch, computeStart, computeEnd], transfer: [] };
+      const outputs = owned.map((index) => ownedOutput(index, results[this.#outputs[index]!.name]!));
+      return {
+        answer: { type: 'ran', batch, computeStart, computeEnd, outputs },
+        transfer: outputs.map((output) => output.buffer),
+      };
+    } catch (error) {
+      const answer: RunReply = {
+        type: 'ran',
+        batch,
+        computeStart,
+        computeEnd: nowMs(),
+        outputs: [],
+        failure: failureOf(error, 'run'),
+        shapeSurprise: error instanceof Error && isShapeSurprise(error.message),
+      };
+      return { answer, transfer: [] };
+    }
+  }
+
+  /** Frees the native session; without it every reload leaks. */
+  async release(): Promise<void> {
+    await this.#session.release();
+  }
+}
+
+/** Checks `source`, then writes it optimized to `target`, its weights external and pre-packed beside it. */
+export async function compileModel({
+  source,
+  directory,
+  target,
+  options,
+}: CompileRequest): Promise<{ integerDivision: boolean }> {
+  const scan = await scanFile(source, directory);
+  const base = ortOptions(options);
+  const session = await ort.InferenceSession.create(source, {
+    ...base,
+    optimizedModelFilePath: target,
+    extra: {
+      session: {
+        ...(base.extra?.session as Record<string, unknown> | undefined),
+        optimized_model_external_initializers_file_name: 'model.onnx_data',
+        optimized_model_external_initializers_min_size_in_bytes: '1024',
+        save_external_prepacked_constant_initializers: '1',
+      },
+    },
+  } as InferenceSession.SessionOptions);
+  await session.release();
+  return { integerDivision: (scan?.integerDivision.length ?? 0) > 0 };
+}
+
+async function scanFile(path: string, directory: string): Promise<OnnxScan | undefined> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ERR_FS_FILE_TOO_LARGE') return undefined;
+    throw new ServeError('INVALID_ARGUMENT', `model file can't be read (${code ?? 'unknown reason'})`);
+  }
+  if (bytes.byteLength > SCAN_MAX_BYTES) return undefined;
+  const scan = scanModel(bytes);
+  assertExternalDataInside(directory, scan.externalData);
+  return scan;
+}
+
+async function createSession(
+  path: string,
+  options: InferenceSession.SessionOptions,
+  providers: readonly string[],
+): Promise<InferenceSession> {
+  try {
+    return await ort.InferenceSession.create(path, options);
+  } catch (error) {
+    const provider = providers.find((name) => name !== 'cpu');
+    // A provider that is not there fails with the name of a shared library, which says nothing to a user.
+    if (provider && /provider|shared library|adapter|CUDA|not.*(available|supported)|backend/i.test(String(error))) {
+      const { message } = failureOf(error, 'load');
+      throw new ServeError(
+        'FAILED_PRECONDITION',
+        `execution provider '${provider}' is not available on this machine (${message})`,
+      );
+    }
+    throw error;
+  }
+}
+
+function sessionTensor(metadata: InferenceSession.ValueMetadata): SessionTensor {
+  if (!metadata.isTensor) return { name: metadata.name, ortType: 'not a tensor', dims: [] };
+  return { name: metadata.name, ortType: metadata.type, dims: metadata.shape };
+}
+
+function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
+  return {
+    executionProviders: options.executionProviders.map((name) =>
+      name === 'cpu' ? name : { name, deviceId: options.deviceId },
+    ),
+    intraOpNumThreads: options.intraOpNumThreads,
+    interOpNumThreads: options.interOpNumThreads,
+    executionMode: options.executionMode,
+    graphOptimizationLevel: options.graphOptimizationLevel,
+    enableCpuMemArena: options.enableCpuMemArena,
+    enableMemPattern: options.enableMemPattern,
+    // ONNX Runtime's own log goes to stderr in colour; failures come back as errors, which are logged.
+    logSeverityLevel: 4,
+    extra: nested(options.configEntries),
+  } as InferenceSession.SessionOptions;
+}
+
+/** `{'a.b.c': v}` as `{a: {b: {c: v}}}`, the form in which the binding takes session config entries. */
+function nested(entries: Readonly<Record<string, string>>): Record<string, unknown> {
+  const tree: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(entries)) {
+    const parts = key.split('.');
+    let node = tree;
+    for (const part of parts.slice(0, -1)) node = (node[part] ??= {}) as Record<string, unknown>;
+    node[parts.at(-1)!] = value;
+  }
+  return tree;
+}
+
+/** A tensor over the part of the slab that `message[at..]` (index, offset, byteLength, rank, dims) describes; no copy but BYTES. */
+function tensorView(datatype: Datatype, slab: SharedArrayBuffer, message: readonly number[], at: number): Tensor {
+  const rank = message[at + 3]!;
+  const dims = message.slice(at + 4, at + 4 + rank);
+  const view = elementView(slab, datatype, message[at + 1]!, message[at + 2]!);
+  if (datatype === 'BYTES') {
+    const count = dims.reduce((product, dim) => product * dim, 1);
+    return new ort.Tensor('string', decodeStrings(view as Uint8Array, count), dims);
+  }
+  const type = DATATYPES[datatype].ortType as 'float32';
+  const tensor = new ort.Tensor(type, view as Float32Array, dims);
+  // Node 24 has Float16Array, for which onnxruntime-common swaps the 16-bit view, and the binding then finds no data
+  // (microsoft/onnxruntime#26791): put the plain view back.
+  if (datatype === 'FP16') Object.defineProperty(tensor, 'cpuData', { value: view });
+  return tensor;
+}
+
+function ownedOutput(index: number, tensor: Tensor): OwnedOutput {
+  const data = tensor.data;
+  const bytes = Array.isArray(data)
+    ? encodeStrings(data)
+    : new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+  // A result that does not fill its buffer can't be transferred as it is.
+  const whole = bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer;
+  return { index, dims: tensor.dims, buffer: whole };
+}
