@@ -25,6 +25,13 @@ const divisor = (data: (number | bigint)[], datatype: Datatype = 'INT32'): OnnxT
   data,
 });
 
+/** A length-delimited protobuf field, for what the builder cannot write. */
+function field(number: number, content: Uint8Array | string): Buffer {
+  const bytes = Buffer.from(content as string);
+  const length = bytes.length < 128 ? [bytes.length] : [(bytes.length & 127) | 128, bytes.length >> 7];
+  return Buffer.concat([Buffer.from([(number << 3) | 2, ...length]), bytes]);
+}
+
 function divisions(bytes: Buffer): string[] {
   return scanModel(bytes).integerDivision.map(({ op, node }) => `${op} ${node}`);
 }
@@ -199,6 +206,14 @@ test('producer, operator set and external data are reported, external data from 
   });
 });
 
+test('external data of sparse tensors is reported', () => {
+  const tensor = (location: string) => field(13, Buffer.concat([field(1, 'location'), field(2, location)]));
+  const sparse = Buffer.concat([field(1, tensor('values.bin')), field(2, tensor('indices.bin'))]);
+  const node = field(5, field(22, field(1, tensor('attribute.bin'))));
+  const graph = Buffer.concat([field(1, node), field(15, sparse)]);
+  expect(scanModel(field(7, graph)).externalData).toEqual(['attribute.bin', 'values.bin', 'indices.bin']);
+});
+
 test('weights are stepped over: a model of which they are most is scanned without a copy of them', () => {
   const bytes = bigModel(32);
   const before = process.memoryUsage();
@@ -260,19 +275,10 @@ describe('bytes that are no model', () => {
 
   test('graphs in graphs are followed 64 deep and not further', () => {
     // By hand, as protobufjs writes no message that deep: model.graph.node.attribute.g.node.attribute.g ... node Div(x, y).
-    const field = (number: number, content: Uint8Array): Buffer => {
-      const length = content.length < 128 ? [content.length] : [(content.length & 127) | 128, content.length >> 7];
-      return Buffer.concat([Buffer.from([(number << 3) | 2, ...length]), content]);
-    };
     const type = Buffer.from([0x08, 7]);
-    const input = (name: string) => field(11, Buffer.concat([field(1, Buffer.from(name)), field(2, field(1, type))]));
+    const input = (name: string) => field(11, Buffer.concat([field(1, name), field(2, field(1, type))]));
     const at = (depth: number) => {
-      let node: Buffer = Buffer.concat([
-        field(1, Buffer.from('x')),
-        field(1, Buffer.from('y')),
-        field(3, Buffer.from('d')),
-        field(4, Buffer.from('Div')),
-      ]);
+      let node: Buffer = Buffer.concat([field(1, 'x'), field(1, 'y'), field(3, 'd'), field(4, 'Div')]);
       for (let i = 0; i < depth; i++) node = field(5, field(6, field(1, node)));
       return field(7, Buffer.concat([input('x'), input('y'), field(1, node)]));
     };
