@@ -148,6 +148,13 @@ export function buildModel(model: OnnxModel): Buffer {
   return Buffer.from(Model.encode(message).finish());
 }
 
+/** A length-delimited protobuf field, for what this schema cannot write: odd fields, depth, garbage. Up to 16 KB. */
+export function field(number: number, content: Uint8Array | string): Buffer {
+  const bytes = Buffer.from(content as string);
+  const varint = (n: number) => (n < 128 ? [n] : [(n & 127) | 128, n >> 7]);
+  return Buffer.concat([Buffer.from([...varint((number << 3) | 2), ...varint(bytes.length)]), bytes]);
+}
+
 function graphMessage(graph: OnnxGraph): object {
   return {
     node: graph.nodes.map(nodeMessage),

@@ -3,7 +3,14 @@ import { ServeError } from '#src/base/errors';
 import type { Datatype } from '../../src/base/datatype.js';
 import { scanModel } from '../../workers/onnx-scan.js';
 import { bigModel, buildModel, identityModel, intDivModel, mlpModel, slowModel } from '../support/onnx.js';
-import type { OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValue } from '../support/onnx-encode.js';
+import {
+  field,
+  type OnnxGraph,
+  type OnnxModel,
+  type OnnxNode,
+  type OnnxTensor,
+  type OnnxValue,
+} from '../support/onnx-encode.js';
 
 const value = (name: string, datatype: Datatype, shape: (number | string)[] = ['n']): OnnxValue => ({
   name,
@@ -24,13 +31,6 @@ const divisor = (data: (number | bigint)[], datatype: Datatype = 'INT32'): OnnxT
   shape: [data.length],
   data,
 });
-
-/** A length-delimited protobuf field, for what the builder cannot write. */
-function field(number: number, content: Uint8Array | string): Buffer {
-  const bytes = Buffer.from(content as string);
-  const length = bytes.length < 128 ? [bytes.length] : [(bytes.length & 127) | 128, bytes.length >> 7];
-  return Buffer.concat([Buffer.from([(number << 3) | 2, ...length]), bytes]);
-}
 
 function divisions(bytes: Buffer): string[] {
   return scanModel(bytes).integerDivision.map(({ op, node }) => `${op} ${node}`);
