@@ -1,0 +1,60 @@
+#!/usr/bin/env node
+/**
+ * The command `tensorwire`: checks Node and the options, then launches the serving process and becomes its exit code.
+ *
+ * Called by people and containers as `node dist/main.js`. Nothing starts before the options are right: `--help` and `--version` end
+ * with 0, anything wrong with one line on stderr and 1. Only `serving-node.ts` is imported at once: it says in plain words what an
+ * older Node would otherwise say in a syntax error. Must not serve: that is `server.ts`, in a process of its own.
+ */
+
+import { fileURLToPath } from 'node:url';
+import { findServingNode, type ServingNode } from './serving-node.js';
+
+const node = findServingNode({
+  version: process.version,
+  execPath: process.execPath,
+  platform: `${process.platform}-${process.arch}`,
+  from: import.meta.url,
+});
+if (node.ok) {
+  process.exitCode = await run(node, process.argv.slice(2));
+} else {
+  process.stderr.write(`${node.advice}\n`);
+  process.exitCode = 1;
+}
+
+async function run({ execPath, version }: ServingNode & { ok: true }, argv: readonly string[]): Promise<number> {
+  const { ConfigAnswer, ConfigError, parseConfig } = await import('./base/config.js');
+  const { createLog, guardStandardStreams } = await import('./base/log.js');
+  guardStandardStreams();
+  try {
+    const config = parseConfig(argv, process.env);
+    const { launch } = await import('./launcher.js');
+    const { v8Flags } = await import('./v8-flags.js');
+    return await launch({
+      execPath,
+      execArgs: v8Flags({
+        execPath,
+        version,
+        initialOldSpaceSizeMb: config.initialOldSpaceSizeMb,
+        own: process.execArgv,
+      }),
+      serverFile: fileURLToPath(new URL('./server.js', import.meta.url)),
+      args: argv,
+      // ONNX Runtime reports to its makers unless told not to before it is loaded.
+      env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
+      restartLimit: config.restartLimit,
+      // The server ends itself after exit-timeout-secs; this is for one that no longer can.
+      forceAfterMs: config.exitTimeoutSecs * 1000 + 5000,
+      log: createLog({ level: config.logLevel, format: config.logFormat }),
+    });
+  } catch (error) {
+    if (error instanceof ConfigAnswer) {
+      process.stdout.write(error.text);
+      return 0;
+    }
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`tensorwire: ${error.message}\n`);
+    return 1;
+  }
+}
