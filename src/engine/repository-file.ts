@@ -1,0 +1,82 @@
+/**
+ * The files of one model: the ONNX file of a version, labels, warm-up data.
+ *
+ * Called by the registry while a model loads. Owns the rule that a name from a configuration leads nowhere but into the model's
+ * own directory, and the bounds of what is read. Everything that throws throws a ServeError that names the file as the
+ * configuration does, never its path.
+ */
+import { constants } from 'node:fs';
+import { open, realpath, stat } from 'node:fs/promises';
+import { isAbsolute, join, relative, sep } from 'node:path';
+import { invalid, printable, ServeError } from '../base/errors.js';
+import type { RepositoryEntry } from './repository.js';
+
+const LABELS_BYTES_MAX = 16 * 1024 * 1024;
+const WARMUP_BYTES_MAX = 256 * 1024 * 1024;
+
+/**
+ * Path of a version's model file; `filename` is the configuration's default_model_filename. Links are followed wherever they
+ * lead: the operator laid them. Throws NOT_FOUND, INVALID_ARGUMENT for a name that leaves the version's directory.
+ */
+export async function modelFile(entry: RepositoryEntry, version: number, filename = 'model.onnx'): Promise<string> {
+  checkInside(filename, entry, 'default_model_filename');
+  const path = join(entry.directory, String(version), filename);
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isFile()) return path;
+  if (found?.isDirectory()) {
+    const inner = join(path, 'model.onnx');
+    if ((await stat(inner).catch(() => undefined))?.isFile()) return inner;
+  }
+  const wanted = found?.isDirectory() ? `${filename}/model.onnx` : filename;
+  throw new ServeError(
+    'NOT_FOUND',
+    `unable to find '${printable(wanted, 256)}' in version ${version} of model '${printable(entry.name, 256)}'`,
+  );
+}
+
+/** Labels of an output by class index: one a line. */
+export async function readLabels(entry: RepositoryEntry, filename: string): Promise<string[]> {
+  checkInside(filename, entry, 'label_filename');
+  const bytes = await read(entry, filename, LABELS_BYTES_MAX);
+  const lines = new TextDecoder().decode(bytes).split(/\r?\n/);
+  if (lines.at(-1) === '') lines.pop();
+  return lines;
+}
+
+/** Raw tensor data for a warm-up request. */
+export async function readWarmupFile(entry: RepositoryEntry, filename: string): Promise<Uint8Array> {
+  checkInside(filename, entry, 'input_data_file');
+  return read(entry, join('warmup', filename), WARMUP_BYTES_MAX);
+}
+
+function checkInside(filename: string, entry: RepositoryEntry, field: string): void {
+  const parts = filename.split(/[\\/]/);
+  if (filename !== '' && !filename.includes('\0') && !isAbsolute(filename) && !parts.includes('..')) return;
+  throw invalid(
+    `${field} '${printable(filename, 256)}' of model '${printable(entry.name, 256)}' must be a relative path without '..'`,
+  );
+}
+
+async function read(entry: RepositoryEntry, filename: string, most: number): Promise<Uint8Array> {
+  const subject = `file '${printable(filename, 256)}' of model '${printable(entry.name, 256)}'`;
+  const failed = (error: NodeJS.ErrnoException): never => {
+    if (error.code === 'ENOENT') throw new ServeError('NOT_FOUND', `unable to find ${subject}`);
+    throw invalid(`${subject} can not be read (${error.code})`);
+  };
+  // The name has no `..`, but a link on the way may lead out: compare where both really are, and open that place.
+  const root = await realpath(entry.directory).catch(failed);
+  const path = await realpath(join(entry.directory, filename)).catch(failed);
+  const below = relative(root, path);
+  if (isAbsolute(below) || below.split(sep).includes('..'))
+    throw invalid(`${subject} lies outside the model's directory`);
+  // Not blocking, for a pipe in its place would hold the open for ever.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(failed);
+  try {
+    const found = await file.stat();
+    if (!found.isFile()) throw invalid(`${subject} is not a file`);
+    if (found.size > most) throw invalid(`${subject} has ${found.size} bytes, at most ${most} are read`);
+    return await file.readFile();
+  } finally {
+    await file.close();
+  }
+}
