@@ -135,11 +135,14 @@ export const origins: Kind<readonly string[]> = {
     }),
 };
 
-/** Settings of the one backend, `onnxruntime,<name>=<value>`: name -> value; the last of a name counts. */
-export const backendSettings: Kind<Readonly<Record<string, string>>> = {
+/** Settings by backend and name, for now of `onnxruntime` alone; the last of a name counts. */
+export type BackendSettings = Readonly<Record<string, Readonly<Record<string, string>>>>;
+
+/** `onnxruntime,<name>=<value>`. */
+export const backendSettings: Kind<BackendSettings> = {
   placeholder: '<onnxruntime,name=value>',
   repeatable: true,
-  parse: (values) => Object.freeze(Object.fromEntries(values.map(backendSetting))),
+  parse: (values) => ({ onnxruntime: Object.freeze(Object.fromEntries(values.map(backendSetting))) }),
 };
 
 function backendSetting(value: string): [string, string] {

@@ -78,11 +78,18 @@ describe('values that are taken', () => {
     [['--model-store', place], { modelRepository: [place] }],
     [['--model-repository', place, `--model-store=${tmpdir()}`], { modelRepository: [place, tmpdir()] }],
     [['--model-control-mode=none'], { modelControlMode: 'none' }],
-    [['--backend-config=onnxruntime,default-max-batch-size=4'], { backendConfig: { 'default-max-batch-size': '4' } }],
-    [['--backend-config', 'default-max-batch-size=0'], { backendConfig: { 'default-max-batch-size': '0' } }],
+    [[], { backendConfig: {} }],
+    [
+      ['--backend-config=onnxruntime,default-max-batch-size=4'],
+      { backendConfig: { onnxruntime: { 'default-max-batch-size': '4' } } },
+    ],
+    [
+      ['--backend-config', 'default-max-batch-size=0'],
+      { backendConfig: { onnxruntime: { 'default-max-batch-size': '0' } } },
+    ],
     [
       ['--backend-config=onnxruntime,a.b=x=y', '--backend-config=onnxruntime,c=1', '--backend-config=onnxruntime,c=2'],
-      { backendConfig: { 'a.b': 'x=y', c: '2' } },
+      { backendConfig: { onnxruntime: { 'a.b': 'x=y', c: '2' } } },
     ],
     [
       ['--http-cors-origin=https://a.example', '--http-cors-origin=http://b.example:81'],
