@@ -1,0 +1,141 @@
+/**
+ * Encodes inference responses of both packages so that tensor bytes are copied once: from the engine's lent memory into the frame
+ * that grpc-js sends.
+ *
+ * Called by the gRPC service as `responseSerialize`. grpc-js asks the value it gets for `byteLength`, allocates the frame, and then
+ * calls `copy(frame, 5)`: an object with those two members encodes itself in place. Both happen inside the service's callback,
+ * while the outputs are still lent; an {@link EncodedResponse} must not be kept longer than that.
+ */
+import type { InferOutput, InferResponse } from '../engine/types.js';
+import { int64Bytes, textBytes, varintBytes, WireWriter } from './wire-writer.js';
+
+/** The part of Buffer that grpc-js uses of a serialized message. */
+export interface EncodedResponse {
+  readonly byteLength: number;
+  /** Writes the message at `offset`; returns the bytes written, which are `byteLength`. */
+  copy(target: Buffer, offset: number): number;
+  /** The message on its own, for whoever needs plain bytes. */
+  toBuffer(): Buffer;
+}
+
+/** `inference.ModelInferResponse`: raw_output_contents has one entry per output, also for those of no elements. */
+export function encodeModelInferResponse(response: InferResponse): EncodedResponse {
+  return new RawOutputResponse(response);
+}
+
+/** `inference.v1.ModelInferResponse`. */
+export function encodeModelInferResponseV1(response: InferResponse): EncodedResponse {
+  return new TensorDataResponse(response);
+}
+
+class RawOutputResponse implements EncodedResponse {
+  readonly byteLength: number;
+  private readonly response: InferResponse;
+  /** For each output: bytes of its shape, bytes of its InferOutputTensor. */
+  private readonly sizes: number[] = [];
+
+  constructor(response: InferResponse) {
+    this.response = response;
+    let total = textField(response.modelName) + textField(response.modelVersion) + textField(response.id);
+    for (const output of response.outputs) {
+      const shape = shapeBytes(output.shape);
+      const tensor = textField(output.name) + textField(output.datatype) + (shape === 0 ? 0 : delimited(shape));
+      this.sizes.push(shape, tensor);
+      total += delimited(tensor) + delimited(output.data.byteLength);
+    }
+    this.byteLength = total;
+  }
+
+  copy(target: Buffer, offset: number): number {
+    const { response, sizes } = this;
+    const writer = new WireWriter(target, offset);
+    writer.text(10, response.modelName);
+    writer.text(18, response.modelVersion);
+    writer.text(26, response.id);
+    for (let index = 0; index < response.outputs.length; index++) {
+      const output = response.outputs[index]!;
+      writer.head(42, sizes[2 * index + 1]!);
+      writer.text(10, output.name);
+      writer.text(18, output.datatype);
+      writer.shape(26, output.shape, sizes[2 * index]!);
+    }
+    for (const output of response.outputs) {
+      writer.head(50, output.data.byteLength);
+      writer.bytes(output.data);
+    }
+    return writer.finish(offset, this.byteLength);
+  }
+
+  toBuffer(): Buffer {
+    return toBuffer(this);
+  }
+}
+
+class TensorDataResponse implements EncodedResponse {
+  readonly byteLength: number;
+  private readonly response: InferResponse;
+  /** For each output: bytes of its shape, bytes of its TensorData. */
+  private readonly sizes: number[] = [];
+
+  constructor(response: InferResponse) {
+    this.response = response;
+    let total = textField(response.modelName) + textField(response.modelVersion);
+    for (const output of response.outputs) {
+      const shape = shapeBytes(output.shape);
+      const tensor = tensorDataBytes(output, shape);
+      this.sizes.push(shape, tensor);
+      total += delimited(tensor);
+    }
+    this.byteLength = total;
+  }
+
+  copy(target: Buffer, offset: number): number {
+    const { response, sizes } = this;
+    const writer = new WireWriter(target, offset);
+    writer.text(10, response.modelName);
+    writer.text(18, response.modelVersion);
+    for (let index = 0; index < response.outputs.length; index++) {
+      const output = response.outputs[index]!;
+      writer.head(26, sizes[2 * index + 1]!);
+      writer.text(10, output.name);
+      writer.shape(18, output.shape, sizes[2 * index]!);
+      writer.text(26, output.datatype);
+      if (output.data.byteLength > 0) {
+        writer.head(34, output.data.byteLength);
+        writer.bytes(output.data);
+      }
+    }
+    return writer.finish(offset, this.byteLength);
+  }
+
+  toBuffer(): Buffer {
+    return toBuffer(this);
+  }
+}
+
+function toBuffer(response: EncodedResponse): Buffer {
+  const buffer = Buffer.allocUnsafe(response.byteLength);
+  response.copy(buffer, 0);
+  return buffer;
+}
+
+function tensorDataBytes(output: InferOutput, shape: number): number {
+  const head = textField(output.name) + textField(output.datatype) + (shape === 0 ? 0 : delimited(shape));
+  return output.data.byteLength === 0 ? head : head + delimited(output.data.byteLength);
+}
+
+/** Size of a string field; the empty string is not written. */
+function textField(text: string): number {
+  return text === '' ? 0 : delimited(textBytes(text));
+}
+
+/** Size of a delimited field: all our field numbers have tags of one byte. */
+function delimited(length: number): number {
+  return 1 + varintBytes(length) + length;
+}
+
+function shapeBytes(shape: readonly number[]): number {
+  let total = 0;
+  for (const dim of shape) total += int64Bytes(dim);
+  return total;
+}

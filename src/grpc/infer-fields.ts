@@ -1,0 +1,127 @@
+/**
+ * The parts that the inference requests of both packages share: names, shapes and parameter maps, each with its cap.
+ *
+ * Called by the two request decoders. Caps are checked before anything is kept, so that a message of a few megabytes cannot become
+ * millions of objects. Meaning (is there such an input, is this a priority) is the engine's and not looked at here.
+ */
+import { invalid, printable } from '../base/errors.js';
+import type { Parameters } from '../engine/types.js';
+import { DELIMITED, FIXED64, VARINT, type WireReader } from './wire-reader.js';
+
+/** Inputs, requested outputs and raw entries of one request, each. */
+export const MAX_TENSORS = 256;
+/** Parameters of a request, of an input and of an output, each. */
+export const MAX_PARAMETERS = 128;
+export const MAX_DIMS = 16;
+/** Model and tensor names, versions, datatypes, parameter keys. */
+export const MAX_NAME_BYTES = 256;
+
+export type ParameterMap = Map<string, boolean | number | bigint | string>;
+
+/** What most tensors carry; never written to. */
+export const NO_PARAMETERS: Parameters = new Map();
+
+const lenientUtf8 = new TextDecoder();
+
+/** A string field that names something. `what` names it in the refusal of a long one, of which only the beginning is echoed. */
+export function readName(reader: WireReader, what: string): string {
+  const begin = reader.pos;
+  const length = reader.length();
+  if (length > MAX_NAME_BYTES) {
+    const head = printable(lenientUtf8.decode(reader.bytes.subarray(reader.pos, reader.pos + MAX_NAME_BYTES)));
+    throw invalid(`${what} is ${length} bytes long, at most ${MAX_NAME_BYTES} are allowed: '${head}'`);
+  }
+  reader.pos = begin;
+  return reader.text();
+}
+
+/** One occurrence of a `repeated int64 shape` field, packed or not, appended to `shape`. */
+export function readShape(reader: WireReader, wireType: number, shape: number[]): void {
+  if (wireType === VARINT) {
+    appendDim(shape, reader.int64Number());
+    return;
+  }
+  const outer = reader.enter();
+  while (reader.pos < reader.limit) appendDim(shape, reader.int64Number());
+  reader.leave(outer);
+}
+
+function appendDim(shape: number[], dim: number): void {
+  if (shape.length === MAX_DIMS) throw invalid(`shape of a tensor has more than ${MAX_DIMS} dimensions`);
+  shape.push(dim);
+}
+
+export function tooMany(what: string, limit: number): Error {
+  return invalid(`request has more than ${limit} ${what}`);
+}
+
+/**
+ * One entry of a `map<string, InferParameter>`, set in `map`. The last of equal keys wins; a parameter with no value set is the
+ * same as none.
+ */
+export function readInferParameter(reader: WireReader, map: ParameterMap): void {
+  const outer = reader.enter();
+  let key = '';
+  let value: boolean | number | bigint | string | undefined;
+  while (reader.pos < reader.limit) {
+    const tag = reader.tag();
+    if (tag === 10) key = readName(reader, 'parameter name');
+    else if (tag === 18) value = readInferParameterValue(reader) ?? value;
+    else reader.skip(tag);
+  }
+  reader.leave(outer);
+  if (value === undefined) map.delete(key);
+  else map.set(key, value);
+}
+
+function readInferParameterValue(reader: WireReader): boolean | number | bigint | string | undefined {
+  const outer = reader.enter();
+  let value: boolean | number | bigint | string | undefined;
+  while (reader.pos < reader.limit) {
+    const tag = reader.tag();
+    switch (tag) {
+      case (1 << 3) | VARINT:
+        value = reader.bool();
+        break;
+      case (2 << 3) | VARINT:
+        reader.int64();
+        value = exact(reader.hi, reader.lo);
+        break;
+      case (3 << 3) | DELIMITED:
+        value = reader.text();
+        break;
+      case (4 << 3) | FIXED64:
+        value = reader.double();
+        break;
+      case (5 << 3) | VARINT:
+        reader.int64();
+        value = exact(reader.hi >>> 0, reader.lo);
+        break;
+      default:
+        reader.skip(tag);
+    }
+  }
+  reader.leave(outer);
+  return value;
+}
+
+/** hi * 2^32 + lo: a number where a double holds it exactly, else a bigint. */
+function exact(hi: number, lo: number): number | bigint {
+  const value = hi * 0x1_0000_0000 + (lo >>> 0);
+  return Number.isSafeInteger(value) ? value : (BigInt(hi) << 32n) | BigInt(lo >>> 0);
+}
+
+/** One entry of a `map<string, string>`, set in `map`; the last of equal keys wins, what is missing is ''. */
+export function readStringParameter(reader: WireReader, map: ParameterMap): void {
+  const outer = reader.enter();
+  let key = '';
+  let value = '';
+  while (reader.pos < reader.limit) {
+    const tag = reader.tag();
+    if (tag === 10) key = readName(reader, 'parameter name');
+    else if (tag === 18) value = reader.text();
+    else reader.skip(tag);
+  }
+  reader.leave(outer);
+  map.set(key, value);
+}
