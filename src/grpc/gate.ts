@@ -1,0 +1,134 @@
+/**
+ * Sees every call before grpc-js: stamps its first byte, and refuses by its headers what grpc-js would take, run or keep.
+ *
+ * Called by `server.ts`, which puts it in front of grpc-js's own 'stream' listener. Owns the rules on method, content type, timeout,
+ * metadata size, encoding and drain; the body is `body-guard.ts`'s. Must not know a service's messages.
+ */
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import { printable } from '../base/errors.js';
+import { guardBody } from './body-guard.js';
+import { type CallOwner, GatedCall, refuseStream, respondAndClose } from './gated-call.js';
+import { parseGrpcTimeoutMs } from './grpc-timeout.js';
+import type { MethodTable } from './method.js';
+
+/** What Triton says while it stops; clients match it. */
+export const DRAINING = 'GRPC server is shutting down and has stopped accepting new requests.';
+
+/** Metadata of one call, counted as HTTP/2 counts (name + value + 32 per field). */
+const METADATA_MAX_BYTES = 16 * 1024;
+const FIELD_OVERHEAD = 32;
+
+/** Longest delay a timer can hold; a deadline beyond it (24.8 days) is kept but never fires. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+const CONTENT_TYPE = /^application\/grpc(\+proto)?[\t ]*(;.*)?$/i;
+
+export interface GateOptions {
+  readonly methods: MethodTable;
+  readonly owner: CallOwner;
+  isDraining(): boolean;
+  /** Told of an exception on the way into grpc-js. */
+  onFault(error: unknown): void;
+}
+
+/** A listener for an HTTP/2 server's 'stream' event. */
+export type StreamListener = (
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  flags: number,
+  rawHeaders: string[],
+) => void;
+
+/** The listener to put in place of `next`, grpc-js's own. */
+export function createGate(options: GateOptions, next: StreamListener): StreamListener {
+  return (stream, headers, flags, rawHeaders) => {
+    const call = admit(options, stream, headers, rawHeaders);
+    if (call === undefined) return;
+    try {
+      next(stream, headers, flags, rawHeaders);
+      guardBody(call);
+    } catch (error) {
+      // Nothing else would catch it: we are called from an event of the HTTP/2 session.
+      options.onFault(error);
+      call.refuse('INTERNAL', 'internal error');
+    }
+  };
+}
+
+function admit(
+  { methods, owner, isDraining }: GateOptions,
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  rawHeaders: string[],
+): GatedCall | undefined {
+  if (headers[':method'] !== 'POST') return void respondAndClose(stream, { ':status': 405, allow: 'POST' });
+  const contentType = headers['content-type'];
+  if (contentType !== 'application/grpc' && !CONTENT_TYPE.test(contentType ?? '')) {
+    return void respondAndClose(stream, { ':status': 415 });
+  }
+  // grpc-js compares as if case mattered.
+  headers['content-type'] = 'application/grpc';
+  const path = headers[':path'] ?? '';
+  const method = methods.get(path);
+  if (method === undefined) {
+    const message = `The server does not implement the method ${printable(path, 256)}`;
+    return void refuseStream(stream, 'UNIMPLEMENTED', message, {});
+  }
+  const call = new GatedCall(stream, method, owner);
+  if (isDraining() && !method.whileDraining) return void call.refuse('UNAVAILABLE', DRAINING);
+  if (method.refusal !== undefined) return void call.refuse(method.refusal.code, method.refusal.message);
+  const bytes = metadataBytes(rawHeaders);
+  if (bytes > METADATA_MAX_BYTES) {
+    const message = `metadata of ${bytes} bytes, at most ${METADATA_MAX_BYTES} are accepted`;
+    return void call.refuse('RESOURCE_EXHAUSTED', message);
+  }
+  if (headers['grpc-timeout'] !== undefined && !setDeadline(call, headers)) return undefined;
+  if (headers['grpc-encoding'] !== undefined && !setEncoding(call, headers)) return undefined;
+  return call;
+}
+
+/** Reads the deadline and takes the header from grpc-js where the gate keeps it; false when the call was refused. */
+function setDeadline(call: GatedCall, headers: IncomingHttpHeaders): boolean {
+  const text = String(headers['grpc-timeout']);
+  const timeoutMs = parseGrpcTimeoutMs(text);
+  if (timeoutMs === undefined) {
+    call.refuse('INTERNAL', `Invalid grpc-timeout value "${printable(text)}"`);
+    return false;
+  }
+  // What is left of less than a millisecond is gone before any handler runs.
+  if (timeoutMs < 1) {
+    call.refuse('DEADLINE_EXCEEDED', 'Deadline exceeded');
+    return false;
+  }
+  call.deadlineMs = call.timeline.firstByte + timeoutMs;
+  if (call.method.kind === 'unary') {
+    delete headers['grpc-timeout'];
+    if (timeoutMs <= TIMER_MAX_MS) call.startTimer(timeoutMs);
+  } else if (timeoutMs > TIMER_MAX_MS) {
+    delete headers['grpc-timeout'];
+  }
+  return true;
+}
+
+/** Reads the encoding and takes the header from grpc-js, whose inflating has no bound over all calls; false when refused. */
+function setEncoding(call: GatedCall, headers: IncomingHttpHeaders): boolean {
+  const encoding = String(headers['grpc-encoding']);
+  delete headers['grpc-encoding'];
+  if (encoding === 'identity') return true;
+  const unary = call.method.kind === 'unary';
+  if (unary && (encoding === 'gzip' || encoding === 'deflate')) {
+    call.encoding = encoding;
+    return true;
+  }
+  const accepted = unary ? 'identity,deflate,gzip' : 'identity';
+  call.refuse('UNIMPLEMENTED', `unsupported grpc-encoding "${printable(encoding)}", expected one of ${accepted}`, {
+    'grpc-accept-encoding': accepted,
+  });
+  return false;
+}
+
+function metadataBytes(rawHeaders: string[]): number {
+  let bytes = 0;
+  for (let i = 0; i < rawHeaders.length; i++) bytes += rawHeaders[i]!.length;
+  return bytes + (rawHeaders.length / 2) * FIELD_OVERHEAD;
+}

@@ -1,0 +1,212 @@
+/**
+ * One call as the gate sees it: its HTTP/2 stream from the headers to the close, before and around grpc-js.
+ *
+ *   receiving --message and half-close--> handling --reply--> replying --stream closed--> gone
+ *       |                                    |
+ *       +------------ refuse() --------------+---------------> gone          (streaming RPCs: receiving -> streaming -> gone)
+ *
+ * Made by the gate, found again by handlers through `gatedCall`. Owns the call's share of the byte budget, its deadline timer, and the
+ * one way to end a call that grpc-js does not know of. Must not know a message's content.
+ */
+import type { ServerHttp2Stream } from 'node:http2';
+import { constants } from 'node:http2';
+import { nowMs } from '../base/clock.js';
+import { type ErrorCode, ServeError } from '../base/errors.js';
+import { Timeline } from '../base/timeline.js';
+import type { Arm, ByteBudget } from '../engine/types.js';
+import type { Method } from './method.js';
+import { grpcDetails, grpcStatus } from './status.js';
+
+const CALL = Symbol('tensorwire.call');
+
+/** A server stream that may carry its call. */
+export type GatedStream = ServerHttp2Stream & { [CALL]?: GatedCall };
+
+/** How one call ended, told once per call to a known RPC that takes one message. */
+export interface FinishedCall {
+  /** Last part of the method's path. */
+  readonly rpc: string;
+  /** Set for inferences whose request was decoded. */
+  readonly arm: Arm | undefined;
+  /** As the client wrote it, maybe no model at all; '' when not decoded. Bound it before it becomes a label. */
+  readonly modelName: string;
+  readonly status: 'OK' | ErrorCode;
+  readonly timeline: Timeline;
+}
+
+/** What all calls of one server share. */
+export interface CallOwner {
+  readonly budget: ByteBudget;
+  /** Calls whose stream is open, in order of arrival. */
+  readonly live: Set<GatedCall>;
+  onFinished(info: FinishedCall): void;
+}
+
+export type Encoding = 'identity' | 'gzip' | 'deflate';
+
+export class GatedCall {
+  readonly stream: GatedStream;
+  readonly method: Method;
+  readonly timeline: Timeline;
+  phase: 'receiving' | 'handling' | 'replying' | 'streaming' = 'receiving';
+  /** On the clock of base/clock.ts; Infinity when the caller gave none. */
+  deadlineMs = Infinity;
+  /** What `grpc-encoding` said. Only with `compressed` does it hold for the message. */
+  encoding: Encoding = 'identity';
+  /** The flag byte of the (first) message. */
+  compressed = false;
+  /** Body bytes seen, frame heads included. */
+  receivedBytes = 0;
+  /** When the reply was handed to the stream and how long it is; for the stall limit. */
+  repliedMs = 0;
+  replyBytes = 0;
+  /** The call has its outcome: a reply, a refusal, or a caller that left. Handlers look before they answer. */
+  done = false;
+  /** Called once when the call ends without a reply (caller gone, deadline passed, refused). */
+  onGone: (() => void) | undefined;
+  arm: Arm | undefined;
+  modelName = '';
+  /** grpc-js's own listeners, called behind ours. */
+  relayData: (chunk: Buffer) => void = ignore;
+  relayEnd: () => void = ignore;
+  readonly #owner: CallOwner;
+  #reservedBytes = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(stream: GatedStream, method: Method, owner: CallOwner) {
+    this.stream = stream;
+    this.method = method;
+    this.timeline = new Timeline(nowMs());
+    this.#owner = owner;
+    stream[CALL] = this;
+    owner.live.add(this);
+    stream.on('close', onClose);
+  }
+
+  /** Takes `bytes` of the budget until `release`; false when they are not there. */
+  reserve(bytes: number): boolean {
+    if (!this.#owner.budget.reserve(bytes)) return false;
+    this.#reservedBytes += bytes;
+    return true;
+  }
+
+  /** Gives back all this call holds. */
+  release(): void {
+    if (this.#reservedBytes === 0) return;
+    this.#owner.budget.release(this.#reservedBytes);
+    this.#reservedBytes = 0;
+  }
+
+  /** Ends the call with DEADLINE_EXCEEDED after `ms`. */
+  startTimer(ms: number): void {
+    this.#timer = setTimeout(onDeadline, ms, this);
+  }
+
+  /**
+   * Marks the outcome; true the first time only. What follows (write the reply) is up to the caller.
+   */
+  finish(): boolean {
+    if (this.done) return false;
+    this.done = true;
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    return true;
+  }
+
+  /** Tells the observer; after `finish`, once. */
+  report(status: 'OK' | ErrorCode): void {
+    if (this.method.kind === 'bidi') return;
+    this.#owner.onFinished({
+      rpc: this.method.rpc,
+      arm: this.arm,
+      modelName: this.modelName,
+      status,
+      timeline: this.timeline,
+    });
+  }
+
+  /**
+   * Ends the call by a status and no message, then closes the stream, so that a client that goes on sending is not read for ever.
+   * Does nothing once the call has its outcome.
+   */
+  refuse(code: ErrorCode, message: string, headers: Record<string, string> = {}): void {
+    if (!this.finish()) return;
+    this.timeline.encoded = nowMs();
+    refuseStream(this.stream, code, message, { 'server-timing': this.timeline.serverTiming(), ...headers });
+    this.onGone?.();
+    this.report(code);
+  }
+
+  closed(): void {
+    this.#owner.live.delete(this);
+    this.release();
+    if (!this.finish()) return;
+    this.timeline.encoded = nowMs();
+    this.onGone?.();
+    this.report(nowMs() >= this.deadlineMs ? 'DEADLINE_EXCEEDED' : 'CANCELLED');
+  }
+}
+
+/** The call of a stream, if the gate has let it in. */
+export function callOfStream(stream: GatedStream): GatedCall | undefined {
+  return stream[CALL];
+}
+
+/**
+ * The call behind a handler's `call` object. grpc-js keeps the HTTP/2 stream in fields that its types call private
+ * (`call.call.stream` when no interceptor is set); this is the only place that reads them, and a test pins it.
+ */
+export function gatedCall(call: unknown): GatedCall {
+  const stream = (call as { call?: { stream?: GatedStream } }).call?.stream;
+  const gated = stream?.[CALL];
+  if (gated === undefined) throw new ServeError('INTERNAL', 'call without a gate');
+  return gated;
+}
+
+/** Trailers-only reply on a bare stream, then RST_STREAM(NO_ERROR): "the answer is complete, stop sending". */
+export function refuseStream(
+  stream: ServerHttp2Stream,
+  code: ErrorCode,
+  message: string,
+  headers: Record<string, string>,
+): void {
+  respondAndClose(stream, {
+    ':status': 200,
+    'content-type': 'application/grpc+proto',
+    'grpc-status': grpcStatus(code),
+    'grpc-message': encodeURI(grpcDetails(new ServeError(code, message))),
+    ...headers,
+  });
+}
+
+/** Sends headers that end the reply and closes the stream behind them. */
+export function respondAndClose(stream: ServerHttp2Stream, headers: Record<string, string | number>): void {
+  stream.removeAllListeners('data');
+  stream.on('error', ignore);
+  if (stream.destroyed || stream.closed) return;
+  if (stream.headersSent) {
+    stream.close(constants.NGHTTP2_CANCEL);
+    return;
+  }
+  stream.respond(headers, { endStream: true });
+  // grpc-js may still hold a timer for this stream and would answer a second time, which throws.
+  stream.respond = ignore;
+  // An RST_STREAM submitted in this turn would overtake the headers: nghttp2 drops what waits on a closing stream.
+  setImmediate(closeAnswered, stream);
+}
+
+function closeAnswered(stream: ServerHttp2Stream): void {
+  if (stream.destroyed) return;
+  stream.close(constants.NGHTTP2_NO_ERROR);
+  // Node destroys a stream closed without error only after its readable side was consumed.
+  stream.resume();
+}
+
+function onClose(this: GatedStream): void {
+  this[CALL]?.closed();
+}
+
+function onDeadline(call: GatedCall): void {
+  call.refuse('DEADLINE_EXCEEDED', 'Deadline exceeded');
+}
+
+function ignore(): void {}

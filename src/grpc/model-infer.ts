@@ -1,0 +1,85 @@
+/**
+ * ModelInfer of both services: message -> InferRequest -> engine -> message.
+ *
+ * Called by the services with the codec of their message. Inputs are views on the received message, outputs are copied once, from
+ * shared memory into grpc-js's frame buffer, before the engine's lease ends. Must not look at tensors.
+ */
+
+import { invalid, printable, ServeError } from '../base/errors.js';
+import type { Engine, InferResponse } from '../engine/types.js';
+import type { DecodedInfer } from './decoded-infer.js';
+import { addUnary, type Registry, type Reply, type ReplyBytes } from './unary.js';
+
+/** One service's wire form. */
+export interface InferCodec {
+  /** Throws ServeError. */
+  decode(bytes: Buffer): DecodedInfer;
+  /** Must be copied out before the response's lease ends. */
+  encode(response: InferResponse): ReplyBytes;
+}
+
+export interface ModelInferOptions {
+  readonly engine: Engine;
+  readonly codec: InferCodec;
+  readonly maxMessageBytes: number;
+}
+
+/** The one parameter with the reserved prefix that a client may set, as in Triton. */
+const EMPTY_FINAL_RESPONSE = 'triton_enable_empty_final_response';
+
+/** Adds ModelInfer under `path`. */
+export function addModelInfer(
+  registry: Registry,
+  path: string,
+  { engine, codec, maxMessageBytes }: ModelInferOptions,
+): void {
+  addUnary(registry, path, { maxMessageBytes }, (bytes, reply) => {
+    const { call, timeline } = reply;
+    const decoded = codec.decode(bytes);
+    timeline.decoded = decoded.decodeEnd;
+    call.arm = decoded.arm;
+    call.modelName = decoded.modelName;
+    refuseReserved(decoded);
+    reserveDecoded(reply, decoded.byteLength - bytes.length);
+    call.onGone = engine.infer(
+      {
+        modelName: decoded.modelName,
+        modelVersion: decoded.modelVersion,
+        id: decoded.id,
+        inputs: decoded.inputs,
+        outputs: decoded.outputs,
+        parameters: decoded.parameters,
+        arm: decoded.arm,
+        deadlineMs: call.deadlineMs,
+        timeline,
+      },
+      {
+        onResponse: (response) => {
+          if (call.done) return;
+          try {
+            reply.send(codec.encode(response));
+          } catch (error) {
+            reply.fail(ServeError.from(error));
+          }
+        },
+        onError: (error) => reply.fail(error),
+      },
+    );
+  });
+}
+
+function refuseReserved({ parameters, modelName }: DecodedInfer): void {
+  if (parameters.size === 0) return;
+  for (const key of parameters.keys()) {
+    if (!key.startsWith('triton_') || key === EMPTY_FINAL_RESPONSE) continue;
+    throw invalid(
+      `parameter '${printable(key)}' for model '${printable(modelName)}' uses the reserved prefix 'triton_'`,
+    );
+  }
+}
+
+/** Memory that decoding made beside the message: typed contents written out as raw tensors. */
+function reserveDecoded({ call }: Reply, bytes: number): void {
+  if (bytes <= 0 || call.reserve(bytes)) return;
+  throw new ServeError('RESOURCE_EXHAUSTED', `request of ${bytes} more bytes would pass the limit of bytes in flight`);
+}
