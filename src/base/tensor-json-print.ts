@@ -24,10 +24,10 @@ export function printInferResponse(response: JsonInferResponse, writer: JsonWrit
     const output = response.outputs[i]!;
     const shape = output.shape.join(',');
     text += `${i > 0 ? ',' : ''}{"name":${quote(output.name)},"datatype":"${output.datatype}","shape":[${shape}],`;
-    if (output.binary) text += `"parameters":{"binary_data_size":${output.data.length}}}`;
+    if (output.data === undefined) text += `"parameters":{"binary_data_size":${output.binaryDataSize}}}`;
     else {
       writer.text(`${text}"data":[`);
-      printData(writer, output);
+      printData(writer, { ...output, data: output.data });
       text = ']}';
     }
   }
@@ -40,7 +40,10 @@ function quote(text: string): string {
   return JSON.stringify(text.toWellFormed());
 }
 
-function printData(writer: JsonWriter, output: JsonOutput): void {
+/** An output that is printed as JSON. */
+type PrintedOutput = JsonOutput & { readonly data: Uint8Array };
+
+function printData(writer: JsonWriter, output: PrintedOutput): void {
   const { datatype } = output;
   if (datatype === 'FP16' || datatype === 'BF16') {
     throw invalid(
@@ -71,7 +74,7 @@ interface NumberArrayType {
 }
 
 /** The data as numbers; copied when it does not start where a typed array may. */
-function typed(output: JsonOutput, type: NumberArrayType): ArrayLike<number> {
+function typed(output: PrintedOutput, type: NumberArrayType): ArrayLike<number> {
   const { BYTES_PER_ELEMENT } = type;
   const data = output.data.byteOffset % BYTES_PER_ELEMENT === 0 ? output.data : output.data.slice();
   return new type(data.buffer, data.byteOffset, data.byteLength / BYTES_PER_ELEMENT);
@@ -93,7 +96,7 @@ function printLongs(writer: JsonWriter, words: ArrayLike<number>, signed: boolea
   }
 }
 
-function printStrings(writer: JsonWriter, output: JsonOutput): void {
+function printStrings(writer: JsonWriter, output: PrintedOutput): void {
   const data = output.data;
   for (let at = 0; at < data.length; ) {
     if (at + 4 > data.length) throw brokenStrings(output);
@@ -107,7 +110,7 @@ function printStrings(writer: JsonWriter, output: JsonOutput): void {
   }
 }
 
-function printString(writer: JsonWriter, output: JsonOutput, start: number, stop: number): void {
+function printString(writer: JsonWriter, output: PrintedOutput, start: number, stop: number): void {
   const data = output.data;
   let seen = 0;
   writer.byte(0x22);

@@ -6,7 +6,7 @@
  * crosses threads as plain data: no classes, no functions.
  */
 import { DATATYPES, type Datatype } from './datatype.js';
-import { invalid, printable } from './errors.js';
+import { type ErrorCode, invalid, printable } from './errors.js';
 
 /** Counts and lengths beyond these are refused before anything is allocated for them. */
 export const JSON_LIMITS = {
@@ -50,10 +50,10 @@ export interface JsonOutput {
   readonly name: string;
   readonly datatype: Datatype;
   readonly shape: readonly number[];
-  /** Raw layout. */
-  readonly data: Uint8Array;
-  /** True: the head says only `binary_data_size`, and the caller appends `data` itself. */
-  readonly binary: boolean;
+  /** Raw layout; undefined: the head says only `binary_data_size`, and the caller appends the bytes itself. */
+  readonly data: Uint8Array | undefined;
+  /** Bytes that the caller appends; meaningless with `data`. */
+  readonly binaryDataSize: number;
 }
 
 export interface JsonInferResponse {
@@ -84,3 +84,16 @@ export function assertJsonDatatype(datatype: string, name: string): asserts data
     throw invalid(`invalid datatype '${printable(datatype)}' of input '${printable(name)}', expected one of ${known}`);
   }
 }
+
+/** What the JSON pool sends to its worker. */
+export type JsonTask =
+  | { readonly kind: 'ping' }
+  | { readonly kind: 'parse'; readonly body: Uint8Array<ArrayBuffer> }
+  | { readonly kind: 'print'; readonly response: JsonInferResponse };
+
+/** What the worker answers; a refusal is data, because a thrown error would arrive without its code. */
+export type JsonReply =
+  | { readonly ok: true; readonly kind: 'pong' }
+  | { readonly ok: true; readonly kind: 'parsed'; readonly request: JsonInferRequest }
+  | { readonly ok: true; readonly kind: 'printed'; readonly text: Uint8Array<ArrayBuffer> }
+  | { readonly ok: false; readonly code: ErrorCode; readonly message: string };

@@ -34,7 +34,7 @@ function refusal(run: () => unknown): string {
 }
 
 function print(datatype: Datatype, data: Uint8Array, id = ''): string {
-  const outputs = [{ name: 'Y', datatype, shape: [1], data, binary: false }];
+  const outputs = [{ name: 'Y', datatype, shape: [1], data, binaryDataSize: 0 }];
   return printInferResponse({ id, modelName: 'm', modelVersion: '1', outputs }, writer).toString();
 }
 

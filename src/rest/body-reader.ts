@@ -1,0 +1,128 @@
+/**
+ * Request bodies: collected from the raw stream into one buffer, inflated on the way, within the size limit and the byte budget.
+ *
+ * Called by the routes. Reserves before it keeps: at once when the length is announced, step by step when it is not.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
+import { createGunzip, createInflate } from 'node:zlib';
+import { invalid } from '../base/errors.js';
+import type { Reservation } from './reservation.js';
+import { bodyTooLarge, HttpError } from './status.js';
+
+export interface BodyOptions {
+  /** Bound on the body, after inflating. */
+  readonly maxInputSize: number;
+  readonly reservation: Reservation;
+}
+
+/** Step in which a body of unknown length reserves. */
+const GROWTH_BYTES = 65_536;
+
+/** The whole body. Rejects with ServeError or HttpError; with CANCELLED's meaning never: the caller sees the connection close. */
+export function readBody(request: IncomingMessage, options: BodyOptions): Promise<Buffer<ArrayBuffer>> {
+  const announced = request.headers['content-length'];
+  const length = announced === undefined ? undefined : Number(announced);
+  if (length !== undefined && length > options.maxInputSize) {
+    return Promise.reject(bodyTooLarge(length, options.maxInputSize));
+  }
+  try {
+    const inflate = inflater(request.headers['content-encoding']);
+    if (inflate !== undefined) return collectInflated(request, inflate, options);
+    if (length === undefined) return collectUnknown(request, request, options);
+    options.reservation.resize(length);
+    return collectKnown(request, length);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+function inflater(encoding: string | undefined): ReturnType<typeof createGunzip> | undefined {
+  const name = encoding?.trim().toLowerCase();
+  if (name === undefined || name === '' || name === 'identity') return undefined;
+  if (name === 'gzip' || name === 'x-gzip') return createGunzip({ chunkSize: GROWTH_BYTES });
+  if (name === 'deflate') return createInflate({ chunkSize: GROWTH_BYTES });
+  throw new HttpError(501, 'Unsupported compression type', { 'accept-encoding': 'gzip, deflate' });
+}
+
+/** One allocation, filled as the parts arrive. Large bodies get memory of their own, which can be moved to another thread. */
+function collectKnown(request: IncomingMessage, length: number): Promise<Buffer<ArrayBuffer>> {
+  return new Promise((resolve, reject) => {
+    const body = length < 4096 ? Buffer.allocUnsafe(length) : Buffer.allocUnsafeSlow(length);
+    let at = 0;
+    request.on('data', (chunk: Buffer) => {
+      at += chunk.copy(body, at);
+    });
+    request.on('end', () => resolve(body));
+    request.on('error', () => reject(connectionLost()));
+  });
+}
+
+function collectInflated(
+  request: IncomingMessage,
+  inflate: ReturnType<typeof createGunzip>,
+  options: BodyOptions,
+): Promise<Buffer<ArrayBuffer>> {
+  request.on('error', () => inflate.destroy(connectionLost()));
+  request.pipe(inflate);
+  return collectUnknown(request, inflate, options);
+}
+
+function collectUnknown(
+  request: IncomingMessage,
+  source: Readable,
+  options: BodyOptions,
+): Promise<Buffer<ArrayBuffer>> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    let reserved = 0;
+    let failed = false;
+    const fail = (error: unknown): void => {
+      failed = true;
+      chunks.length = 0;
+      if (source !== request) {
+        request.unpipe();
+        source.destroy();
+      }
+      // What still comes is read and dropped, so that the reply can be.
+      request.resume();
+      reject(error);
+    };
+    const reserve = (): void => {
+      if (size > options.maxInputSize) throw bodyTooLarge(`more than ${options.maxInputSize}`, options.maxInputSize);
+      if (size <= reserved) return;
+      reserved = Math.max(size, Math.min(2 * reserved, options.maxInputSize), GROWTH_BYTES);
+      options.reservation.resize(reserved);
+    };
+    source.on('data', (chunk: Buffer) => {
+      if (failed) return;
+      size += chunk.length;
+      try {
+        reserve();
+        chunks.push(chunk);
+      } catch (error) {
+        fail(error);
+      }
+    });
+    source.on('end', () => {
+      if (failed) return;
+      options.reservation.tryResize(size);
+      resolve(joined(chunks, size));
+    });
+    source.on('error', () => {
+      fail(source === request ? connectionLost() : invalid('request body is not valid in its content encoding'));
+    });
+  });
+}
+
+function joined(chunks: Buffer[], size: number): Buffer<ArrayBuffer> {
+  const body = size < 4096 ? Buffer.allocUnsafe(size) : Buffer.allocUnsafeSlow(size);
+  let at = 0;
+  for (const chunk of chunks) at += chunk.copy(body, at);
+  return body;
+}
+
+function connectionLost(): HttpError {
+  return new HttpError(499, 'connection closed before the request was complete');
+}

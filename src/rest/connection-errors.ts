@@ -1,0 +1,77 @@
+/**
+ * What happens before there is a request: malformed heads, timeouts, CONNECT, `Expect`.
+ *
+ * Called by `server.ts` and `metrics-server.ts` once each. Answers on the bare socket, in the same form as every other error.
+ */
+import type { Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { nowMs } from '../base/clock.js';
+import { bodyTooLarge, errorBody } from './status.js';
+
+const REASONS: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  405: 'Method Not Allowed',
+  408: 'Request Timeout',
+  413: 'Content Too Large',
+  414: 'URI Too Long',
+  431: 'Request Header Fields Too Large',
+};
+
+/** What Node tells with `clientError`. */
+export interface ConnectionError extends Error {
+  code?: string;
+  rawPacket?: unknown;
+}
+
+/** Answers a connection on which Node found no request it could read, and ends it. */
+export function answerClientError(error: ConnectionError, socket: Duplex): void {
+  // A reply that has begun cannot be taken back.
+  const busy = (socket as { _httpMessage?: { headersSent?: boolean } })._httpMessage?.headersSent === true;
+  if (!socket.writable || busy || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const [status, message] = classify(error);
+  answer(socket, status, message);
+}
+
+function classify(error: ConnectionError): [number, string] {
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') return [408, 'request was not complete in time'];
+  if (error.code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW') return [413, 'chunk extensions are too long'];
+  if (error.code === 'HPE_HEADER_OVERFLOW') {
+    const lineEnd = Buffer.isBuffer(error.rawPacket) ? error.rawPacket.indexOf('\r\n') : 0;
+    return lineEnd < 0 || lineEnd > 8192 ? [414, 'URI is too long'] : [431, 'request header fields are too large'];
+  }
+  return [400, 'malformed HTTP request'];
+}
+
+function answer(socket: Duplex, status: number, message: string, fields = ''): void {
+  const body = errorBody(message);
+  const head =
+    `HTTP/1.1 ${status} ${REASONS[status]}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
+    `server-timing: total;dur=0.000\r\ndate: ${new Date().toUTCString()}\r\nconnection: close\r\n${fields}\r\n`;
+  socket.on('error', () => socket.destroy());
+  socket.end(head + body, () => socket.destroy());
+}
+
+/** CONNECT is refused; a body that says `Expect: 100-continue` is invited only when it is not too large. */
+export function guardConnections(server: Server, maxInputSize: number): void {
+  server.on('connect', (_request, socket) => answer(socket, 405, 'Method Not Allowed', 'allow: GET, POST\r\n'));
+  server.on('checkContinue', (request, response) => {
+    const startedMs = nowMs();
+    const length = Number(request.headers['content-length'] ?? 0);
+    if (length <= maxInputSize) {
+      response.writeContinue();
+      server.emit('request', request, response);
+      return;
+    }
+    const body = errorBody(bodyTooLarge(length, maxInputSize).message);
+    const timing = `total;dur=${(nowMs() - startedMs).toFixed(3)}`;
+    const headers = { 'content-type': 'application/json', 'server-timing': timing, connection: 'close' };
+    response.writeHead(413, headers).end(body);
+  });
+  server.on('checkExpectation', (_request, response) => {
+    const headers = { 'content-type': 'application/json', 'server-timing': 'total;dur=0.000', connection: 'close' };
+    response.writeHead(417, headers).end(errorBody('expectation can not be met'));
+  });
+}

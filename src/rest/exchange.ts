@@ -1,0 +1,169 @@
+/**
+ * One HTTP request and its one reply, without the framework: writes the reply, notices that the client has gone.
+ *
+ * Made by `server.ts` for every request, used by the routes. Owns what every reply has: `server-timing`, the content length, the
+ * coding that the client asked for, `connection: close` while the server stops. A reply to a connection that is gone is dropped.
+ */
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { nowMs } from '../base/clock.js';
+import { ServeError } from '../base/errors.js';
+import { chooseCoding, compress } from './content-coding.js';
+import { errorBody, HttpError, statusOf } from './status.js';
+
+export interface Reply {
+  readonly status: number;
+  readonly body: Uint8Array | string;
+  readonly headers?: OutgoingHttpHeaders;
+  /** Whether the body is JSON text; else tensors follow it. */
+  readonly text?: boolean;
+  /** The `server-timing` value, called when the body is ready. */
+  readonly timing?: () => string;
+}
+
+/** What a reply needs from the server it belongs to. */
+export interface ExchangeServer {
+  /** True: connections are not kept. */
+  stopping(): boolean;
+  /** A failure that is our own fault, with the cause that the client is not told. */
+  onInternalError(error: ServeError): void;
+}
+
+/** After a client's half-close, how long a request may run before we ask the network whether anybody is still there. */
+const HALF_CLOSE_PROBE_MS = 50;
+/** A reply of which no byte moves for this long belongs to a client that does not read. */
+const WRITE_STALL_MS = 30_000;
+/** How long an unread body is taken and dropped behind an early error, so that the client gets to read it. */
+const LINGER_MS = 2_000;
+/** Unread bodies up to this size are dropped without giving up the connection. */
+const LINGER_BYTES = 65_536;
+
+export class Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** When the request's head was there, on the clock of base/clock.ts. */
+  readonly startedMs = nowMs();
+  /** Status of the reply; 499 until there is one. */
+  status = 499;
+  private readonly server: ExchangeServer;
+  /** Header fields that the framework's plugins want on the reply (CORS). */
+  private readonly extraHeaders: OutgoingHttpHeaders;
+  private stallTimer: NodeJS.Timeout | undefined;
+
+  constructor(request: IncomingMessage, response: ServerResponse, server: ExchangeServer, extra: OutgoingHttpHeaders) {
+    this.request = request;
+    this.response = response;
+    this.server = server;
+    this.extraHeaders = extra;
+  }
+
+  /** `listener` is called once, when the reply is out or the connection gone. */
+  onClose(listener: () => void): void {
+    this.response.once('close', listener);
+  }
+
+  sendJson(status: number, value: unknown): void {
+    this.send({ status, body: JSON.stringify(value) });
+  }
+
+  /** Answers with the error; anything but ServeError and HttpError is INTERNAL without detail. */
+  fail(error: unknown, timing?: () => string): void {
+    const known = error instanceof HttpError ? error : ServeError.from(error);
+    if (known instanceof ServeError && known.code === 'INTERNAL') this.server.onInternalError(known);
+    const headers = known instanceof HttpError ? known.headers : {};
+    this.send({ status: statusOf(known), body: errorBody(known.message), headers, ...(timing && { timing }) });
+  }
+
+  send(reply: Reply): void {
+    const { body } = reply;
+    const coding = chooseCoding(
+      this.request.headers['accept-encoding'] as string | undefined,
+      body.length,
+      reply.text ?? true,
+    );
+    if (coding === undefined) {
+      this.write(reply, body);
+      return;
+    }
+    const bytes = typeof body === 'string' ? Buffer.from(body) : body;
+    compress(bytes, coding).then(
+      (packed) => this.write(reply, packed, { 'content-encoding': coding, vary: 'accept-encoding' }),
+      () => this.write(reply, bytes),
+    );
+  }
+
+  private write(reply: Reply, body: Uint8Array | string, coded?: OutgoingHttpHeaders): void {
+    const { request, response } = this;
+    if (response.destroyed || response.headersSent) return;
+    this.status = reply.status;
+    const headers: OutgoingHttpHeaders = {
+      'content-type': 'application/json',
+      'content-length': typeof body === 'string' ? Buffer.byteLength(body) : body.length,
+      'server-timing': reply.timing?.() ?? `total;dur=${(nowMs() - this.startedMs).toFixed(3)}`,
+      ...this.extraHeaders,
+      ...reply.headers,
+      ...coded,
+    };
+    const lingering = !request.complete && bodyIsLong(request);
+    if (lingering || this.server.stopping()) headers.connection = 'close';
+    response.writeHead(reply.status, headers);
+    if (lingering) this.linger(body);
+    else {
+      response.end(body);
+      if (!request.complete) request.resume();
+      if (response.writableLength > 0) this.watchStall();
+    }
+  }
+
+  /** Replies in full but ends only when the client has sent its body or enough time has passed: closing at once resets it. */
+  private linger(body: Uint8Array | string): void {
+    const { request, response } = this;
+    const end = (): void => {
+      clearTimeout(timer);
+      if (!response.writableEnded) response.end();
+    };
+    const timer = setTimeout(end, LINGER_MS);
+    request.once('end', end);
+    request.once('close', end);
+    response.write(body);
+    request.resume();
+  }
+
+  /** Gives up a connection that takes nothing of a reply any more; its buffers would be held for ever. */
+  private watchStall(): void {
+    const { socket } = this.response;
+    let written = socket?.bytesWritten ?? 0;
+    this.stallTimer = setInterval(() => {
+      const now = socket?.bytesWritten ?? 0;
+      if (now === written) socket?.destroy();
+      written = now;
+    }, WRITE_STALL_MS);
+    this.response.once('close', () => clearInterval(this.stallTimer));
+  }
+
+  /**
+   * A client that closed its sending side may have gone or may wait for its answer; TCP does not tell. After a while an interim
+   * 102 is written: a waiting client passes over it, the machine of one that has gone resets the connection, and `close` follows.
+   */
+  watchHalfClose(): void {
+    const { request, response } = this;
+    const { socket } = request;
+    let timer: NodeJS.Timeout | undefined;
+    const probe = (): void => {
+      if (!response.headersSent && !response.destroyed && request.httpVersion !== '1.0') response.writeProcessing();
+    };
+    const halfClosed = (): void => {
+      timer ??= setTimeout(probe, HALF_CLOSE_PROBE_MS);
+    };
+    if (socket.readableEnded) halfClosed();
+    else socket.once('end', halfClosed);
+    response.once('close', () => {
+      clearTimeout(timer);
+      socket.off('end', halfClosed);
+    });
+  }
+}
+
+function bodyIsLong(request: IncomingMessage): boolean {
+  const length = request.headers['content-length'];
+  return length === undefined ? request.headers['transfer-encoding'] !== undefined : Number(length) > LINGER_BYTES;
+}

@@ -1,0 +1,144 @@
+/**
+ * POST .../infer: the straight line from a request's first byte to the reply's last.
+ *
+ * Called by `routes.ts`. Body -> InferRequest -> engine -> reply; owns the request's reservation of bytes, its timeline up to
+ * `decoded` and from `encoded`, and the cancelling when the client goes.
+ */
+import type { IncomingMessage } from 'node:http';
+import { nowMs } from '../base/clock.js';
+import { printable } from '../base/errors.js';
+import type { JsonInferRequest } from '../base/tensor-json.js';
+import { parseInferRequest } from '../base/tensor-json-parse.js';
+import { Timeline } from '../base/timeline.js';
+import type { Arm, ByteBudget, Cancel, Engine, InferResponse } from '../engine/types.js';
+import type { JsonPool } from '../runtime/json-pool.js';
+import { readBody } from './body-reader.js';
+import type { Exchange } from './exchange.js';
+import { composeInfer, composeRawInfer, type InferBody, jsonLength } from './infer-body.js';
+import { createReplyEncoder, type EncodedReply } from './infer-reply.js';
+import { Reservation } from './reservation.js';
+import { HttpError } from './status.js';
+
+export interface InferOptions {
+  readonly engine: Engine;
+  readonly jsonPool: JsonPool;
+  readonly budget: ByteBudget;
+  /** Bytes of a body, after inflating. */
+  readonly maxInputSize: number;
+  /** Called once per infer request when its reply is out or its connection gone (status 499). */
+  readonly onFinished?: (info: FinishedInfer) => void;
+}
+
+export interface FinishedInfer {
+  readonly arm: Arm;
+  /** As the client wrote it: not fit for a label unless it is a known model. */
+  readonly modelName: string;
+  readonly status: number;
+  readonly timeline: Timeline;
+}
+
+export type InferHandler = (exchange: Exchange, modelName: string, modelVersion: string) => Promise<void>;
+
+/** JSON beyond this many bytes is parsed off the main thread. */
+const INLINE_JSON_BYTES = 10_240;
+
+export function createInferHandler(options: InferOptions): InferHandler {
+  const { engine, jsonPool } = options;
+  const encodeReply = createReplyEncoder(jsonPool);
+
+  return async (exchange, modelName, modelVersion) => {
+    const { request } = exchange;
+    const timeline = new Timeline(exchange.startedMs);
+    const reservation = new Reservation(options.budget);
+    const headerLength = request.headers['inference-header-content-length'] as string | undefined;
+    const arm: Arm = headerLength === undefined ? 'rest_json' : 'rest_binary';
+    let cancel: Cancel | undefined;
+    let answered = false;
+    exchange.onClose(() => {
+      reservation.free();
+      if (!answered) cancel?.();
+      options.onFinished?.({ arm, modelName, status: exchange.status, timeline });
+    });
+    const timing = (): string => {
+      timeline.encoded = nowMs();
+      return timeline.serverTiming();
+    };
+    const fail = (error: unknown): void => {
+      answered = true;
+      exchange.fail(error, timing);
+    };
+
+    try {
+      checkContentType(request);
+      const body = await readBody(request, { maxInputSize: options.maxInputSize, reservation });
+      timeline.lastByte = nowMs();
+      const infer = await decode(body, headerLength, modelName, modelVersion, reservation);
+      timeline.decoded = nowMs();
+      if (exchange.response.destroyed) return;
+      exchange.watchHalfClose();
+      const { id, inputs, outputs, parameters } = infer;
+      cancel = engine.infer(
+        { modelName, modelVersion, id, inputs, outputs, parameters, arm, deadlineMs: Infinity, timeline },
+        { onResponse: (response) => answer(response, infer.isBinaryOutput), onError: fail },
+      );
+    } catch (error) {
+      fail(error);
+    }
+
+    function answer(response: InferResponse, isBinaryOutput: (name: string) => boolean): void {
+      answered = true;
+      try {
+        const encoded = encodeReply(response, isBinaryOutput);
+        if (encoded instanceof Promise) encoded.then(reply, fail);
+        else reply(encoded);
+      } catch (error) {
+        fail(error);
+      }
+    }
+
+    function reply({ body, jsonLength }: EncodedReply): void {
+      // The request's bytes are done with; what is held now is the reply, as long as the client takes to read it.
+      if (!reservation.tryResize(body.length)) reservation.tryResize(0);
+      if (jsonLength === undefined) exchange.send({ status: 200, body, timing });
+      else {
+        const headers = { 'content-type': 'application/octet-stream', 'inference-header-content-length': jsonLength };
+        exchange.send({ status: 200, body, headers, text: false, timing });
+      }
+    }
+  };
+
+  /** Small JSON without leaving this tick, large JSON in the pool. */
+  function decode(
+    body: Buffer<ArrayBuffer>,
+    headerLength: string | undefined,
+    modelName: string,
+    modelVersion: string,
+    reservation: Reservation,
+  ): InferBody | Promise<InferBody> {
+    const length = jsonLength(headerLength, body.length);
+    if (headerLength !== undefined && length === 0) return composeRawInfer(body, engine, modelName, modelVersion);
+    const binary = headerLength !== undefined;
+    const tail = body.subarray(length);
+    const compose = (json: JsonInferRequest): InferBody => composeInfer(json, tail, modelName, binary);
+    if (length <= INLINE_JSON_BYTES) return compose(parseInferRequest(body.subarray(0, length)));
+    // The pool takes the memory it is given, so a head with tensors behind it is copied out.
+    const json = tail.length > 0 ? Uint8Array.from(body.subarray(0, length)) : body;
+    return jsonPool.parse(json).then((parsed) => {
+      let dataBytes = tail.length;
+      for (const input of parsed.inputs) dataBytes += input.data?.length ?? 0;
+      reservation.resize(dataBytes);
+      return compose(parsed);
+    });
+  }
+}
+
+/** Content types are not asked for, as Triton does not; only what is clearly something else is refused. */
+function checkContentType(request: IncomingMessage): void {
+  const type = request.headers['content-type'];
+  if (type === undefined) return;
+  const charset = /;\s*charset\s*=\s*"?([^\s";]+)/i.exec(type)?.[1]?.toLowerCase();
+  const foreign = charset !== undefined && charset !== 'utf-8' && charset !== 'utf8' && charset !== 'us-ascii';
+  if (foreign || /^\s*multipart\//i.test(type)) {
+    throw new HttpError(415, `content type '${printable(type)}' is not supported, expected application/json in UTF-8`);
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * The REST front end: HTTP/1.1 (or HTTPS) in front of the routes.
+ *
+ * Made by the composition root. The one file that knows fastify, which brings routing and CORS; requests are taken over from it at
+ * the first hook, so that no body is parsed and no reply serialized by it. Owns the listening socket and the connections.
+ *
+ *   connection ─▶ head parsed (limits, timeouts: connection-errors.ts) ─▶ route found ─▶ Exchange ─▶ routes.ts / infer-route.ts
+ */
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import cors from '@fastify/cors';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import { ServeError } from '../base/errors.js';
+import { answerClientError, guardConnections } from './connection-errors.js';
+import { Connections } from './connections.js';
+import { Exchange, type ExchangeServer } from './exchange.js';
+import { allowedMethods, createRoutes, type Route, type RouteOptions } from './routes.js';
+import { HttpError } from './status.js';
+
+export interface RestServerOptions extends RouteOptions {
+  readonly host: string;
+  /** 0 = any free port. */
+  readonly port: number;
+  /** Origins that browsers may call from; '*' for any; none = no CORS. */
+  readonly corsOrigins: readonly string[];
+  /** PEM texts. `mutual`: only clients with a certificate that `ca` signed. */
+  readonly tls?: {
+    readonly cert: string | Buffer;
+    readonly key: string | Buffer;
+    readonly ca?: string | Buffer | undefined;
+    readonly mutual?: boolean;
+  };
+  /** How long close() waits for requests in flight before it drops their connections. */
+  readonly closeGraceMs?: number;
+  /** For the log: what a client was told only as "internal error". */
+  readonly onInternalError?: (error: ServeError) => void;
+}
+
+export interface RestServer {
+  /** Resolves when connections are taken; rejects with the system's error when the port cannot be had. */
+  listen(): Promise<{ address: string; port: number }>;
+  /** Takes no more connections, finishes requests in flight, closes the others at once. */
+  close(): Promise<void>;
+}
+
+/** Head of a request, with its URL. */
+const MAX_HEADER_BYTES = 16_384;
+/** Node ignores header fields past its own bound; a request whose fields count cannot be trusted is refused instead. */
+const MAX_HEADER_FIELDS = 1000;
+
+const TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 2_000 } as const;
+
+export function createRestServer(options: RestServerOptions): RestServer {
+  const { tls, closeGraceMs = 30_000 } = options;
+  let closing = false;
+  const stopping = (): boolean => closing || options.draining();
+  const exchangeServer: ExchangeServer = { stopping, onInternalError: (error) => options.onInternalError?.(error) };
+  const routes = createRoutes(options);
+  const app = createApp(tls, (request, reply) => begin(request, reply).fail(new HttpError(400, 'malformed path')));
+  const { server } = app;
+  // Not in Node's types: keeps the reply possible after a client closed its sending side (see Exchange.watchHalfClose).
+  Object.assign(server, { httpAllowHalfOpen: true, maxHeadersCount: 0 });
+  guardConnections(server, options.maxInputSize);
+  const connections = new Connections(server, tls === undefined ? 'connection' : 'secureConnection');
+
+  const withCors = options.corsOrigins.length > 0;
+  if (withCors) {
+    const origin = options.corsOrigins.includes('*') ? '*' : [...options.corsOrigins];
+    const exposedHeaders = ['inference-header-content-length', 'server-timing'];
+    // Takes effect when listen() makes the app ready.
+    void app.register(cors, { origin, exposedHeaders, methods: ['GET', 'POST'] });
+  }
+
+  function begin(request: FastifyRequest, reply: FastifyReply): Exchange {
+    reply.hijack();
+    const extra = withCors ? (reply.getHeaders() as OutgoingHttpHeaders) : {};
+    const exchange = new Exchange(request.raw as IncomingMessage, reply.raw as ServerResponse, exchangeServer, extra);
+    connections.busy(exchange.request.socket);
+    exchange.onClose(() => connections.idle(exchange.request.socket));
+    return exchange;
+  }
+
+  function serve(route: Route, request: FastifyRequest, reply: FastifyReply): void {
+    const exchange = begin(request, reply);
+    try {
+      if (exchange.request.rawHeaders.length > 2 * MAX_HEADER_FIELDS)
+        throw new HttpError(431, 'too many header fields');
+      if (route.always !== true && stopping()) throw new ServeError('UNAVAILABLE', 'server is stopping');
+      const { model = '', version = '' } = request.params as { model?: string; version?: string };
+      if (model === '' && route.path.includes(':model')) throw new HttpError(404, 'Not Found');
+      const done = route.handle(exchange, { model, version });
+      done?.catch((error: unknown) => exchange.fail(error));
+    } catch (error) {
+      exchange.fail(error);
+    }
+  }
+
+  for (const route of routes) {
+    app.route({
+      method: route.method,
+      url: route.path,
+      onRequest: (request, reply) => serve(route, request, reply),
+      // The hook has taken the reply over, so fastify never gets here.
+      handler: (_request, reply) => reply,
+    });
+  }
+  app.setNotFoundHandler((request, reply) => {
+    const exchange = begin(request, reply);
+    const allowed = allowedMethods(routes, request.url.split('?', 1)[0]!);
+    if (allowed.length === 0) exchange.fail(new HttpError(404, 'Not Found'));
+    else exchange.fail(new HttpError(405, 'Method Not Allowed', { allow: allowed.join(', ') }));
+  });
+  app.setErrorHandler((error: { statusCode?: number; message: string }, request, reply) => {
+    const status = error.statusCode ?? 500;
+    begin(request, reply).fail(status < 500 ? new HttpError(status, error.message) : error);
+  });
+
+  return {
+    async listen() {
+      await app.listen({ host: options.host, port: options.port });
+      const { address, port } = server.address() as AddressInfo;
+      return { address, port };
+    },
+    async close() {
+      closing = true;
+      const closed = app.close();
+      connections.closeIdle();
+      const timer = setTimeout(() => server.closeAllConnections(), closeGraceMs);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** A fastify that routes and nothing else. */
+function createApp(
+  tls: RestServerOptions['tls'],
+  onBadPath: (request: FastifyRequest, reply: FastifyReply) => void,
+): FastifyInstance {
+  const http = { ...TIMEOUTS, maxHeaderSize: MAX_HEADER_BYTES };
+  const https = tls && {
+    ...http,
+    cert: tls.cert,
+    key: tls.key,
+    ...(tls.ca !== undefined && { ca: tls.ca }),
+    requestCert: tls.mutual === true,
+    rejectUnauthorized: tls.mutual === true,
+    minVersion: 'TLSv1.2' as const,
+    handshakeTimeout: 10_000,
+  };
+  const app = fastify({
+    logger: false,
+    requestTimeout: TIMEOUTS.requestTimeout,
+    return503OnClosing: false,
+    clientErrorHandler: answerClientError,
+    frameworkErrors: (_error, request, reply) => onBadPath(request as FastifyRequest, reply as unknown as FastifyReply),
+    // A request line may carry a whole URL; anything else that is no path becomes one that no route has.
+    rewriteUrl: (request) => pathOf(request.url ?? '/'),
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_HEADER_BYTES },
+    ...(https === undefined ? { http } : { https }),
+  }) as unknown as FastifyInstance;
+  app.removeAllContentTypeParsers();
+  return app;
+}
+
+function pathOf(url: string): string {
+  if (url.startsWith('/')) return url;
+  const path = /^https?:\/\/[^/?#]*(\/.*)?$/i.exec(url);
+  return path === null ? '/' : (path[1] ?? '/');
+}

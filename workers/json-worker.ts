@@ -1,0 +1,49 @@
+/**
+ * The JSON worker: parses infer requests and prints infer responses that are too large for the main thread.
+ *
+ * Run by `src/runtime/json-pool.ts` as a piscina task. Stateless but for its scratch buffer. Never throws: a refusal is returned as
+ * data, since an error's code would not survive the way back.
+ */
+
+import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { ServeError } from '#src/base/errors';
+import { JsonWriter } from '#src/base/json-writer';
+import type { JsonReply, JsonTask } from '#src/base/tensor-json';
+import { parseInferRequest } from '#src/base/tensor-json-parse';
+import { printInferResponse } from '#src/base/tensor-json-print';
+
+let writer: JsonWriter | undefined;
+
+/** Scratch memory beyond this is given back after the task that needed it. */
+const SCRATCH_BYTES = 8 * 1024 * 1024;
+
+export default function runJsonTask(task: JsonTask): unknown {
+  try {
+    if (task.kind === 'parse') return parse(task.body);
+    if (task.kind === 'print') return print(task);
+    return { ok: true, kind: 'pong' } satisfies JsonReply;
+  } catch (error) {
+    const { code, message } = ServeError.from(error);
+    return { ok: false, code, message } satisfies JsonReply;
+  }
+}
+
+function parse(body: Uint8Array<ArrayBuffer>): unknown {
+  const request = parseInferRequest(body);
+  const buffers = request.inputs.flatMap((input) => (input.data === undefined ? [] : [input.data.buffer]));
+  return moved({ ok: true, kind: 'parsed', request }, buffers);
+}
+
+function print(task: JsonTask & { kind: 'print' }): unknown {
+  writer ??= new JsonWriter(65_536);
+  const printed = printInferResponse(task.response, writer);
+  if (writer.buffer.length > SCRATCH_BYTES) writer = undefined;
+  // A small Buffer is a view on Node's pool, which must not be moved.
+  const text = printed.byteLength === printed.buffer.byteLength ? printed : Uint8Array.from(printed);
+  return moved({ ok: true, kind: 'printed', text }, [text.buffer]);
+}
+
+/** What makes piscina send `reply` with `buffers` moved instead of copied. */
+function moved(reply: JsonReply, buffers: ArrayBuffer[]): unknown {
+  return move({ [transferableSymbol]: buffers, [valueSymbol]: reply } as unknown as ArrayBuffer);
+}
