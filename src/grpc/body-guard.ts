@@ -60,6 +60,8 @@ function onData(this: GuardedStream, chunk: Buffer): void {
 function onEnd(this: GuardedStream): void {
   const call = callOfStream(this)!;
   const framing = this[FRAMING]!;
+  // Node also ends the readable side of a stream that was reset: that is no half-close, and nothing must run for it.
+  if (call.done || this.aborted || this.closed || this.destroyed) return;
   if (framing.headFill !== 0 || framing.bodyLeft !== 0) {
     call.refuse('INTERNAL', 'the request ends inside a message');
     return;

@@ -133,6 +133,7 @@ export class GatedCall {
     this.timeline.encoded = nowMs();
     refuseStream(this.stream, code, message, { 'server-timing': this.timeline.serverTiming(), ...headers });
     this.onGone?.();
+    this.release();
     this.report(code);
   }
 

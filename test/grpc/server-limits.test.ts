@@ -1,0 +1,283 @@
+import { randomBytes } from 'node:crypto';
+import { connect as connectTcp } from 'node:net';
+import { gzipSync } from 'node:zlib';
+import { afterEach, expect, test } from 'vitest';
+import type { FinishedCall } from '../../src/grpc/gated-call.js';
+import {
+  call,
+  connect,
+  type FrontEnd,
+  frame,
+  INFER,
+  inferBytes,
+  inferRequest,
+  LIVE,
+  RawConnection,
+  readReply,
+  startFrontEnd,
+} from './front-end.js';
+
+const MIB = 1024 * 1024;
+const open: { close(): void }[] = [];
+
+async function start(
+  options: Parameters<typeof startFrontEnd>[0] = {},
+): Promise<{ front: FrontEnd; raw: RawConnection }> {
+  const front = await startFrontEnd(options);
+  const raw = new RawConnection(front.port);
+  open.push(raw, front.server);
+  return { front, raw };
+}
+
+afterEach(() => {
+  for (const each of open.splice(0)) each.close();
+});
+
+/** When `count` calls have ended. */
+async function finished(front: FrontEnd, count: number): Promise<FinishedCall[]> {
+  while (front.finished.length < count) await front.nextFinished();
+  return front.finished;
+}
+
+test('a request that does not fit into the bytes in flight is refused before its body is sent', async () => {
+  const { front, raw } = await start({ budgetBytes: 1000 });
+  const held = raw.open(INFER);
+  held.end(frame(inferBytes('hold', Buffer.alloc(600))));
+  await front.engine.nextSeen();
+
+  const second = raw.open(INFER);
+  const reply = readReply(second);
+  second.write(frame(inferBytes('echo', Buffer.alloc(600))).subarray(0, 5));
+  const { headers } = await reply;
+  expect(headers['grpc-status']).toBe('8');
+  expect(decodeURI(String(headers['grpc-message']))).toMatch(
+    /^request of \d+ bytes would pass the limit of bytes in flight$/,
+  );
+
+  const first = readReply(held);
+  front.engine.release();
+  expect((await first).headers['grpc-status']).toBe('0');
+  expect((await raw.request(INFER, frame(inferBytes('echo', Buffer.alloc(600))))).headers['grpc-status']).toBe('0');
+  expect(front.budget.used).toBe(0);
+});
+
+test('memory for typed contents counts too', async () => {
+  const { raw } = await start({ budgetBytes: 3000 });
+  const contents = { uint64_contents: Array.from({ length: 1000 }, () => 1) };
+  const inputs = [{ name: 'A', datatype: 'UINT64', shape: [1000], contents }];
+  const body = inferBytes('echo', Buffer.alloc(0), { inputs, raw_input_contents: [] });
+  expect(body.length).toBeLessThan(2000);
+  expect((await raw.request(INFER, frame(body))).headers['grpc-status']).toBe('8');
+});
+
+test('a reply that does not fit into the bytes in flight is refused', async () => {
+  const { front, raw } = await start({ budgetBytes: MIB });
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(2 * MIB);
+  const { headers } = await raw.request(INFER, frame(inferBytes('big', bytes)));
+  expect(headers['grpc-status']).toBe('8');
+  expect(front.budget.used).toBe(0);
+});
+
+test('thirty bombs at once stay within the budget, and all are answered', async () => {
+  const { front, raw } = await start({ maxReceiveBytes: 16 * MIB, budgetBytes: 64 * MIB });
+  const bomb = frame(gzipSync(inferBytes('hold', Buffer.alloc(15 * MIB))), 1);
+  const replies = Array.from({ length: 30 }, () => {
+    const stream = raw.open(INFER, { 'grpc-encoding': 'gzip' });
+    const reply = readReply(stream);
+    stream.end(bomb);
+    return reply;
+  });
+  // Those that fit are held by the engine, the rest are refused.
+  const ended = await finished(front, 26);
+  expect(ended.every(({ status }) => status === 'RESOURCE_EXHAUSTED')).toBe(true);
+  expect(front.engine.held).toHaveLength(4);
+  expect(front.budget.peak).toBeLessThanOrEqual(64 * MIB);
+  for (const { handler } of front.engine.held.splice(0))
+    handler.onError(Object.assign(new Error('x'), { code: 'INTERNAL' }) as never);
+  const statuses = (await Promise.all(replies)).map(({ headers }) => headers['grpc-status']);
+  expect(statuses.filter((status) => status === '8')).toHaveLength(26);
+  expect(front.budget.used).toBe(0);
+});
+
+test('a request whose body stops coming ends by the receive timeout', async () => {
+  const { front, raw } = await start({ receiveTimeoutMs: 50 });
+  const stream = raw.open(INFER);
+  const reply = readReply(stream);
+  stream.write(frame(inferBytes('echo', Buffer.alloc(600))).subarray(0, 100));
+  const { headers } = await reply;
+  expect(headers['grpc-status']).toBe('4');
+  expect(front.finished).toMatchObject([{ status: 'DEADLINE_EXCEEDED', arm: undefined }]);
+  expect(front.budget.used).toBe(0);
+});
+
+test('a call without a body and one that never half-closes end by the receive timeout', async () => {
+  const { raw } = await start({ receiveTimeoutMs: 50 });
+  const bodyless = readReply(raw.open(INFER));
+  const unfinished = raw.open(INFER);
+  const reply = readReply(unfinished);
+  unfinished.write(frame(inferBytes('echo', Buffer.alloc(4))));
+  expect((await bodyless).headers['grpc-status']).toBe('4');
+  expect((await reply).headers['grpc-status']).toBe('4');
+});
+
+test.each([
+  ['by the write stall limit', {}, { writeStallMs: 50 }],
+  ['at its deadline', { 'grpc-timeout': '100m' }, { writeStallMs: 60_000 }],
+])('a reply that the client does not read is dropped %s, and its memory is back', async (_, headers, limits) => {
+  const { front } = await start(limits);
+  const stalled = new RawConnection(front.port, { settings: { initialWindowSize: 0 } });
+  open.push(stalled);
+  const stream = stalled.open(INFER, headers);
+  const closed = new Promise<void>((resolve) => stream.on('close', resolve));
+  stream.end(frame(inferBytes('echo', Buffer.alloc(1000))));
+  await finished(front, 1);
+  expect(front.budget.used).toBeGreaterThan(1000);
+  await closed;
+  expect(stream.rstCode).toBe(8);
+  expect((await stalled.request(LIVE, frame(Buffer.alloc(0)), { 'grpc-timeout': '1n' })).headers['grpc-status']).toBe(
+    '4',
+  );
+  expect(front.budget.used).toBe(0);
+});
+
+test('the deadline ends a call that the engine holds: DEADLINE_EXCEEDED with a budget, engine cancelled', async () => {
+  const { front } = await start();
+  const stub = connect('open', front.port);
+  open.push(stub);
+  const cancelled = front.engine.nextCancelled();
+  const { error } = await call(stub, 'ModelInfer', inferRequest('hold', Buffer.alloc(4)), {
+    deadline: Date.now() + 100,
+  });
+  expect(error!.code).toBe(4);
+  await cancelled;
+  front.engine.release();
+  expect((await finished(front, 1)).map(({ status }) => status)).toEqual(['DEADLINE_EXCEEDED']);
+  expect(front.budget.used).toBe(0);
+});
+
+test('the server sends the deadline status itself, with the trailer', async () => {
+  const { front, raw } = await start();
+  const { headers } = await raw.request(INFER, frame(inferBytes('hold', Buffer.alloc(4))), { 'grpc-timeout': '20m' });
+  expect(headers['grpc-status']).toBe('4');
+  expect(headers['server-timing']).toContain('total;dur=');
+  expect(front.engine.cancelled).toBe(1);
+});
+
+test.each([
+  ['before its body', 0],
+  ['mid-upload', 100],
+  ['right after the end of the stream', Number.POSITIVE_INFINITY],
+])('a caller that resets %s leaves nothing behind', async (_, bytes) => {
+  const { front, raw } = await start();
+  const body = frame(inferBytes('hold', Buffer.alloc(2000)));
+  const stream = raw.open(INFER);
+  const closed = new Promise<void>((resolve) => stream.on('close', resolve));
+  if (bytes === 0) await raw.request(LIVE, frame(Buffer.alloc(0)));
+  else if (bytes < body.length) await new Promise((resolve) => stream.write(body.subarray(0, bytes), resolve));
+  else stream.end(body);
+  // close() would send END_STREAM first.
+  stream.destroy();
+  await closed;
+  // The reset has arrived when a later call is answered.
+  await raw.request(LIVE, frame(Buffer.alloc(0)));
+  const infer = (await finished(front, front.finished.length)).filter(({ rpc }) => rpc === 'ModelInfer');
+  expect(infer.every(({ status }) => status === 'CANCELLED')).toBe(true);
+  expect(front.engine.cancelled).toBe(front.engine.held.length);
+  front.engine.release();
+  expect(front.budget.used).toBe(0);
+});
+
+test('a cancel of a held call reaches the engine once; its late answer is ignored', async () => {
+  const { front } = await start();
+  const stub = connect('open', front.port);
+  open.push(stub);
+  const seen = front.engine.nextSeen();
+  const cancelled = front.engine.nextCancelled();
+  const emitter = stub.ModelInfer!(inferRequest('hold', Buffer.alloc(4)), () => {});
+  await seen;
+  emitter.cancel();
+  await cancelled;
+  front.engine.release();
+  expect((await call(stub, 'ModelInfer', inferRequest('echo', randomBytes(8)))).error).toBeNull();
+  expect(front.finished.map(({ status }) => status)).toEqual(['CANCELLED', 'OK']);
+  expect(front.engine.cancelled).toBe(1);
+  expect(front.budget.used).toBe(0);
+});
+
+test('a lost connection cancels all its calls', async () => {
+  const { front, raw } = await start();
+  for (let i = 0; i < 5; i++) {
+    const seen = front.engine.nextSeen();
+    raw.open(INFER).end(frame(inferBytes('hold', Buffer.alloc(100))));
+    await seen;
+  }
+  raw.close();
+  await finished(front, 5);
+  expect(front.engine.cancelled).toBe(5);
+  expect(front.budget.used).toBe(0);
+});
+
+/** When the server has closed a bare TCP connection; what it sent is thrown away. */
+function closedByServer(port: number, bytes: Buffer): Promise<void> {
+  const socket = connectTcp(port, '127.0.0.1', () => socket.write(bytes));
+  socket.on('error', () => {}).resume();
+  return new Promise((resolve) => socket.on('close', () => resolve()));
+}
+
+test.each([
+  ['sends nothing', Buffer.alloc(0)],
+  ['sends half a preface', Buffer.from('PRI * HTTP/2.0\r\n')],
+  ['sends a preface and no SETTINGS', Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')],
+  ['speaks HTTP/1.1', Buffer.from('GET / HTTP/1.1\r\nhost: x\r\n\r\n')],
+  ['sends noise', randomBytes(500)],
+])('a connection that %s is closed', async (_, bytes) => {
+  const { front, raw } = await start({ connectTimeoutMs: 50 });
+  await closedByServer(front.port, bytes);
+  expect((await raw.request(LIVE, frame(Buffer.alloc(0)))).headers['grpc-status']).toBe('0');
+});
+
+test('a connection that has greeted may stay idle', async () => {
+  const { front, raw } = await start({ connectTimeoutMs: 20 });
+  await closedByServer(front.port, Buffer.alloc(0));
+  expect(raw.session.destroyed).toBe(false);
+  expect((await raw.request(LIVE, frame(Buffer.alloc(0)))).headers['grpc-status']).toBe('0');
+});
+
+test('drain finishes what is accepted, takes nothing new, then resolves', async () => {
+  const { front, raw } = await start();
+  const seen = front.engine.nextSeen();
+  const stream = raw.open(INFER);
+  const reply = readReply(stream);
+  stream.end(frame(inferBytes('hold', Buffer.alloc(8))));
+  await seen;
+  const goaway = new Promise((resolve) => raw.session.on('goaway', resolve));
+  let drained = false;
+  const done = front.server.drain().then(() => {
+    drained = true;
+  });
+  await goaway;
+  await closedByServer(front.port, Buffer.alloc(0));
+  expect(drained).toBe(false);
+  front.engine.release();
+  expect((await reply).headers['grpc-status']).toBe('0');
+  await done;
+  expect(front.budget.used).toBe(0);
+});
+
+test('close drops calls in flight and tells the engine', async () => {
+  const { front, raw } = await start();
+  const seen = front.engine.nextSeen();
+  const reply = readReply(raw.open(INFER).end(frame(inferBytes('hold', Buffer.alloc(8)))));
+  await seen;
+  front.server.close();
+  await reply;
+  await finished(front, 1);
+  expect(front.engine.cancelled).toBe(1);
+  expect(front.budget.used).toBe(0);
+});
+
+test('a taken port is a clear error', async () => {
+  const { front } = await start();
+  await expect(startFrontEnd({ port: front.port })).rejects.toMatchObject({ code: 'EADDRINUSE' });
+});
