@@ -3,7 +3,7 @@
  *
  * Called by `server.ts` and `metrics-server.ts` once each. Answers on the bare socket, in the same form as every other error.
  */
-import type { Server } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { nowMs } from '../base/clock.js';
 import { bodyTooLarge, errorBody } from './status.js';
@@ -25,10 +25,13 @@ export interface ConnectionError extends Error {
 
 /** Answers a connection on which Node found no request it could read, and ends it. */
 export function answerClientError(error: ConnectionError, socket: Duplex): void {
-  // A reply that has begun cannot be taken back.
-  const busy = (socket as { _httpMessage?: { headersSent?: boolean } })._httpMessage?.headersSent === true;
-  if (!socket.writable || busy || error.code === 'ECONNRESET') {
+  if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
+    return;
+  }
+  // A reply that has begun cannot be taken back, but goes out.
+  if ((socket as { _httpMessage?: { headersSent?: boolean } })._httpMessage?.headersSent === true) {
+    socket.end(() => socket.destroy());
     return;
   }
   const [status, message] = classify(error);
@@ -65,13 +68,18 @@ export function guardConnections(server: Server, maxInputSize: number): void {
       server.emit('request', request, response);
       return;
     }
-    const body = errorBody(bodyTooLarge(length, maxInputSize).message);
-    const timing = `total;dur=${(nowMs() - startedMs).toFixed(3)}`;
-    const headers = { 'content-type': 'application/json', 'server-timing': timing, connection: 'close' };
-    response.writeHead(413, headers).end(body);
+    refuse(response, 413, bodyTooLarge(length, maxInputSize).message, startedMs);
   });
-  server.on('checkExpectation', (_request, response) => {
-    const headers = { 'content-type': 'application/json', 'server-timing': 'total;dur=0.000', connection: 'close' };
-    response.writeHead(417, headers).end(errorBody('expectation can not be met'));
-  });
+  server.on('checkExpectation', (_request, response) => refuse(response, 417, 'expectation can not be met', nowMs()));
+}
+
+function refuse(response: ServerResponse, status: number, message: string, startedMs: number): void {
+  const body = errorBody(message);
+  const headers = {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+    'server-timing': `total;dur=${(nowMs() - startedMs).toFixed(3)}`,
+    connection: 'close',
+  };
+  response.writeHead(status, headers).end(body);
 }

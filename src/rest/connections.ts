@@ -1,35 +1,45 @@
 /**
- * Which connections have a request in flight, so that those without one can be closed when the server stops.
+ * Which requests are in flight on which connection: told when the client stops sending or goes, asked when the server stops.
  *
- * Node's own closeIdleConnections() spares connections that never carried a request; an open browser tab would hold up a stop.
+ * Made by `server.ts`. Node tells only the oldest of several pipelined requests that their connection has closed, and spares idle
+ * connections that never carried a request when it closes; here each request hears, and each idle connection closes.
  */
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Exchange } from './exchange.js';
 
 export class Connections {
-  /** Open connections and the requests in flight on each. */
-  private readonly requests = new Map<Socket, number>();
+  private readonly exchanges = new Map<Socket, Set<Exchange>>();
 
   constructor(server: Server, event: 'connection' | 'secureConnection') {
     server.on(event, (socket: Socket) => {
-      this.requests.set(socket, 0);
-      socket.once('close', () => this.requests.delete(socket));
+      const open = new Set<Exchange>();
+      this.exchanges.set(socket, open);
+      socket.once('end', () => {
+        for (const exchange of open) exchange.clientStoppedSending();
+      });
+      socket.once('close', () => {
+        this.exchanges.delete(socket);
+        for (const exchange of open) exchange.end();
+      });
     });
   }
 
-  /** A request began on `socket`. */
-  busy(socket: Socket): void {
-    this.requests.set(socket, (this.requests.get(socket) ?? 0) + 1);
-  }
-
-  /** A request on `socket` is over. */
-  idle(socket: Socket): void {
-    const count = this.requests.get(socket);
-    if (count !== undefined) this.requests.set(socket, count - 1);
+  /** A request has begun; it is forgotten when it ends. */
+  add(exchange: Exchange): void {
+    const { socket } = exchange.request;
+    const open = this.exchanges.get(socket);
+    if (open === undefined) {
+      exchange.end();
+      return;
+    }
+    open.add(exchange);
+    exchange.onClose(() => open.delete(exchange));
+    if (socket.readableEnded) exchange.clientStoppedSending();
   }
 
   /** Closes connections without a request; the others end with their replies, which say `connection: close`. */
   closeIdle(): void {
-    for (const [socket, count] of this.requests) if (count === 0) socket.destroy();
+    for (const [socket, open] of this.exchanges) if (open.size === 0) socket.destroy();
   }
 }

@@ -28,8 +28,9 @@ export interface ExchangeServer {
   onInternalError(error: ServeError): void;
 }
 
-/** After a client's half-close, how long a request may run before we ask the network whether anybody is still there. */
-const HALF_CLOSE_PROBE_MS = 50;
+/** After a client's half-close: when the network is first asked whether anybody is still there; then at doubling intervals. */
+const FIRST_PROBE_MS = 50;
+const LAST_PROBE_MS = 10_000;
 /** A reply of which no byte moves for this long belongs to a client that does not read. */
 const WRITE_STALL_MS = 30_000;
 /** How long an unread body is taken and dropped behind an early error, so that the client gets to read it. */
@@ -47,18 +48,37 @@ export class Exchange {
   private readonly server: ExchangeServer;
   /** Header fields that the framework's plugins want on the reply (CORS). */
   private readonly extraHeaders: OutgoingHttpHeaders;
-  private stallTimer: NodeJS.Timeout | undefined;
+  private readonly closeListeners: (() => void)[] = [];
+  private ended = false;
+  private halfClosed = false;
+  private waiting = false;
+  private probeTimer: NodeJS.Timeout | undefined;
 
   constructor(request: IncomingMessage, response: ServerResponse, server: ExchangeServer, extra: OutgoingHttpHeaders) {
     this.request = request;
     this.response = response;
     this.server = server;
     this.extraHeaders = extra;
+    response.once('close', () => this.end());
   }
 
   /** `listener` is called once, when the reply is out or the connection gone. */
   onClose(listener: () => void): void {
-    this.response.once('close', listener);
+    if (this.ended) listener();
+    else this.closeListeners.push(listener);
+  }
+
+  /** The reply is out or the connection gone. Idempotent. */
+  end(): void {
+    if (this.ended) return;
+    this.ended = true;
+    clearTimeout(this.probeTimer);
+    for (const listener of this.closeListeners) listener();
+  }
+
+  /** True when nobody can read a reply any more. */
+  get gone(): boolean {
+    return this.ended;
   }
 
   sendJson(status: number, value: unknown): void {
@@ -93,7 +113,7 @@ export class Exchange {
 
   private write(reply: Reply, body: Uint8Array | string, coded?: OutgoingHttpHeaders): void {
     const { request, response } = this;
-    if (response.destroyed || response.headersSent) return;
+    if (this.ended || response.headersSent) return;
     this.status = reply.status;
     const headers: OutgoingHttpHeaders = {
       'content-type': 'application/json',
@@ -132,34 +152,38 @@ export class Exchange {
   private watchStall(): void {
     const { socket } = this.response;
     let written = socket?.bytesWritten ?? 0;
-    this.stallTimer = setInterval(() => {
+    const timer = setInterval(() => {
       const now = socket?.bytesWritten ?? 0;
       if (now === written) socket?.destroy();
       written = now;
     }, WRITE_STALL_MS);
-    this.response.once('close', () => clearInterval(this.stallTimer));
+    this.onClose(() => clearInterval(timer));
+  }
+
+  /** The request is with the engine from now on; whether its client is still there matters. */
+  waitForEngine(): void {
+    this.waiting = true;
+    if (this.halfClosed) this.probe(FIRST_PROBE_MS);
   }
 
   /**
-   * A client that closed its sending side may have gone or may wait for its answer; TCP does not tell. After a while an interim
-   * 102 is written: a waiting client passes over it, the machine of one that has gone resets the connection, and `close` follows.
+   * The client closed its sending side: it may have gone or may wait for its answer, TCP does not tell. So interim 102 replies are
+   * written now and then. A waiting client passes over them; the machine of one that has gone resets the connection, at which the
+   * next write fails and the connection closes.
    */
-  watchHalfClose(): void {
-    const { request, response } = this;
-    const { socket } = request;
-    let timer: NodeJS.Timeout | undefined;
-    const probe = (): void => {
-      if (!response.headersSent && !response.destroyed && request.httpVersion !== '1.0') response.writeProcessing();
-    };
-    const halfClosed = (): void => {
-      timer ??= setTimeout(probe, HALF_CLOSE_PROBE_MS);
-    };
-    if (socket.readableEnded) halfClosed();
-    else socket.once('end', halfClosed);
-    response.once('close', () => {
-      clearTimeout(timer);
-      socket.off('end', halfClosed);
-    });
+  clientStoppedSending(): void {
+    this.halfClosed = true;
+    if (this.waiting) this.probe(FIRST_PROBE_MS);
+  }
+
+  private probe(delayMs: number): void {
+    // HTTP/1.0 has no interim replies.
+    if (this.request.httpVersion === '1.0') return;
+    this.probeTimer = setTimeout(() => {
+      if (this.ended || this.response.headersSent) return;
+      this.response.writeProcessing();
+      this.probe(Math.min(2 * delayMs, LAST_PROBE_MS));
+    }, delayMs);
   }
 }
 

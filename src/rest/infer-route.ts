@@ -74,8 +74,8 @@ export function createInferHandler(options: InferOptions): InferHandler {
       timeline.lastByte = nowMs();
       const infer = await decode(body, headerLength, modelName, modelVersion, reservation);
       timeline.decoded = nowMs();
-      if (exchange.response.destroyed) return;
-      exchange.watchHalfClose();
+      if (exchange.gone) return;
+      exchange.waitForEngine();
       const { id, inputs, outputs, parameters } = infer;
       cancel = engine.infer(
         { modelName, modelVersion, id, inputs, outputs, parameters, arm, deadlineMs: Infinity, timeline },

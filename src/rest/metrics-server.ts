@@ -60,7 +60,8 @@ async function answer(
   const startedMs = nowMs();
   const send = (status: number, contentType: string, body: string, more: OutgoingHttpHeaders = {}): void => {
     const timing = `total;dur=${(nowMs() - startedMs).toFixed(3)}`;
-    response.writeHead(status, { 'content-type': contentType, 'server-timing': timing, ...more }).end(body);
+    const headers = { 'content-type': contentType, 'content-length': Buffer.byteLength(body), 'server-timing': timing };
+    response.writeHead(status, { ...headers, ...more }).end(body);
   };
   // Whatever stands before the path in an absolute URL does not matter; nothing is parsed that could throw.
   const path = (request.url ?? '').replace(/^https?:\/\/[^/?#]*/i, '').split(/[?#]/, 1)[0];

@@ -138,8 +138,9 @@ function readyOnly(body: string): boolean {
   } catch {
     throw new ServeError('INVALID_ARGUMENT', 'failed to parse the request JSON buffer');
   }
-  const ready = typeof value === 'object' && value !== null && 'ready' in value ? value.ready : false;
-  if (typeof value !== 'object' || value === null || typeof ready !== 'boolean') {
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+  const ready = isObject && 'ready' in (value as object) ? (value as { ready: unknown }).ready : false;
+  if (!isObject || typeof ready !== 'boolean') {
     throw new ServeError('INVALID_ARGUMENT', "expected an object with 'ready' true or false");
   }
   return ready;

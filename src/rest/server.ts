@@ -58,7 +58,7 @@ export function createRestServer(options: RestServerOptions): RestServer {
   const routes = createRoutes(options);
   const app = createApp(tls, (request, reply) => begin(request, reply).fail(new HttpError(400, 'malformed path')));
   const { server } = app;
-  // Not in Node's types: keeps the reply possible after a client closed its sending side (see Exchange.watchHalfClose).
+  // Not in Node's types: keeps the reply possible after a client closed its sending side (see Exchange.clientStoppedSending).
   Object.assign(server, { httpAllowHalfOpen: true, maxHeadersCount: 0 });
   guardConnections(server, options.maxInputSize);
   const connections = new Connections(server, tls === undefined ? 'connection' : 'secureConnection');
@@ -75,8 +75,7 @@ export function createRestServer(options: RestServerOptions): RestServer {
     reply.hijack();
     const extra = withCors ? (reply.getHeaders() as OutgoingHttpHeaders) : {};
     const exchange = new Exchange(request.raw as IncomingMessage, reply.raw as ServerResponse, exchangeServer, extra);
-    connections.busy(exchange.request.socket);
-    exchange.onClose(() => connections.idle(exchange.request.socket));
+    connections.add(exchange);
     return exchange;
   }
 

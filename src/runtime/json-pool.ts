@@ -18,6 +18,8 @@ export interface JsonPoolOptions {
   readonly maxBytes?: number;
   /** The compiled worker; the one beside the compiled pool unless a test says otherwise. */
   readonly workerUrl?: URL;
+  /** How long a worker may take to load its module; a failed load would leave the first task waiting for ever. */
+  readonly startTimeoutMs?: number;
 }
 
 export interface JsonPool {
@@ -33,11 +35,8 @@ export interface JsonPool {
 
 type Answer = Extract<JsonReply, { ok: true }>;
 
-/** How long a worker may take to load its module; a failed load would leave the first task waiting for ever. */
-const START_TIMEOUT_MS = 20_000;
-
 export function createJsonPool(options: JsonPoolOptions = {}): JsonPool {
-  const { size = 1, maxTasks = 1024, maxBytes = 256 * 1024 * 1024 } = options;
+  const { size = 1, maxTasks = 1024, maxBytes = 256 * 1024 * 1024, startTimeoutMs = 20_000 } = options;
   const workerUrl = options.workerUrl ?? new URL('../workers/json-worker.js', import.meta.url);
   const pool = new Piscina<JsonTask, JsonReply>({
     filename: fileURLToPath(workerUrl),
@@ -93,10 +92,7 @@ export function createJsonPool(options: JsonPoolOptions = {}): JsonPool {
   return {
     async ready() {
       const { promise, reject } = Promise.withResolvers<never>();
-      const timer = setTimeout(
-        () => reject(new ServeError('INTERNAL', 'JSON worker does not start')),
-        START_TIMEOUT_MS,
-      );
+      const timer = setTimeout(() => reject(new ServeError('INTERNAL', 'JSON worker does not start')), startTimeoutMs);
       try {
         await Promise.race([promise, ...Array.from({ length: size }, () => run({ kind: 'ping' }, new Set()))]);
       } finally {

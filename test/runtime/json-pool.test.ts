@@ -1,0 +1,97 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createJsonPool, type JsonPool } from '../../src/runtime/json-pool.js';
+
+const workerUrl = new URL('../../dist/workers/json-worker.js', import.meta.url);
+let pool: JsonPool;
+beforeAll(async () => {
+  pool = createJsonPool({ workerUrl, size: 2 });
+  await pool.ready();
+});
+afterAll(() => pool.close());
+
+function body(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(text);
+}
+
+const request = (values: string): string => `{"inputs":[{"name":"X","datatype":"INT32","shape":[2],"data":${values}}]}`;
+
+test('what is parsed arrives as it was, and the body is moved away', async () => {
+  const sent = body(request('[1,-2]').replace('{', '{"parameters":{"big":9223372036854775807},'));
+  const parsing = pool.parse(sent);
+  expect(sent.byteLength).toBe(0);
+  const parsed = await parsing;
+  expect(new Int32Array(parsed.inputs[0]!.data!.buffer)).toEqual(Int32Array.of(1, -2));
+  expect(parsed.parameters.get('big')).toBe(9223372036854775807n);
+});
+
+test('a view on larger memory is copied, not taken', async () => {
+  const whole = body(`....${request('[1,2]')}....`);
+  await pool.parse(whole.subarray(4, -4));
+  expect(whole.byteLength).toBeGreaterThan(8);
+});
+
+test('responses of every size are printed', async () => {
+  for (const count of [0, 1, 1000, 300_000]) {
+    const data = new Uint8Array(Int32Array.from({ length: count }, (_, i) => i).buffer);
+    const outputs = [{ name: 'Y', datatype: 'INT32' as const, shape: [count], data, binaryDataSize: 0 }];
+    const text = await pool.print({ id: '', modelName: 'm', modelVersion: '1', outputs });
+    const printed = JSON.parse(Buffer.from(text).toString());
+    expect(printed.outputs[0].data).toHaveLength(count);
+    expect(printed.outputs[0].data.at(-1)).toBe(count > 0 ? count - 1 : undefined);
+  }
+});
+
+test('a refusal keeps its code and words', async () => {
+  await expect(pool.parse(body(request('[1]')))).rejects.toMatchObject({
+    name: 'ServeError',
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringContaining("Shape does not match true shape of 'data' field"),
+  });
+});
+
+test('what waits is bounded in bytes and in tasks', async () => {
+  const small = createJsonPool({ workerUrl, maxBytes: 1000, maxTasks: 2 });
+  const refused = { code: 'RESOURCE_EXHAUSTED' };
+  await expect(small.parse(new Uint8Array(1001))).rejects.toMatchObject(refused);
+  const accepted = [small.parse(body(request('[1,2]'))), small.parse(body(request('[3,4]')))];
+  await expect(small.parse(body('{}'))).rejects.toMatchObject(refused);
+  await Promise.all(accepted);
+  await small.parse(body('{}'));
+  await small.close();
+});
+
+test('close finishes what was accepted and refuses more', async () => {
+  const closing = createJsonPool({ workerUrl, size: 2 });
+  const accepted = Array.from({ length: 20 }, () => closing.parse(body(request('[1,2]'))));
+  const closed = closing.close();
+  await expect(closing.parse(body('{}'))).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  expect(await Promise.all(accepted)).toHaveLength(20);
+  await closed;
+});
+
+test('a worker that does not load is the error of ready', async () => {
+  const broken = createJsonPool({ workerUrl: new URL('./no-such-worker.js', import.meta.url), startTimeoutMs: 1_000 });
+  await expect(broken.ready()).rejects.toMatchObject({ code: 'INTERNAL' });
+});
+
+test.each<[string, () => Uint8Array<ArrayBuffer>]>([
+  ['16 MB of brackets', () => new Uint8Array(16_000_000).fill(0x5b)],
+  ['16 MB of nested objects', () => new Uint8Array(Buffer.alloc(16_000_000, '{"a":'))],
+  ['48 MB of empty arrays', () => new Uint8Array(Buffer.alloc(48_000_000, '[],'))],
+  [
+    'empty arrays as data',
+    () => body(`{"inputs":[{"name":"X","datatype":"INT8","shape":[9,0],"data":[${'[],'.repeat(5_000_000)}[]]}]}`),
+  ],
+])('%s is refused while the caller goes on', async (_name, make) => {
+  const bytes = make();
+  let turns = 0;
+  let running = true;
+  const turn = (): void => {
+    turns++;
+    if (running) setImmediate(turn);
+  };
+  turn();
+  await expect(pool.parse(bytes)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  running = false;
+  expect(turns).toBeGreaterThan(1);
+});
