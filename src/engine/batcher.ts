@@ -16,6 +16,8 @@ export interface BatchPolicy {
   readonly preferredBatchSizes: readonly number[];
   /** How long the oldest request may wait for company. */
   readonly maxQueueDelayMs: number;
+  /** False where requests have queue timeouts, priorities or an exact bound: they stay in the queue until a worker is free. */
+  readonly mayPrepare: boolean;
 }
 
 /** The requests of one group in the order in which they would run. */

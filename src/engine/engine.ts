@@ -166,6 +166,11 @@ export class InferenceEngine implements Engine {
     return this.#registry.ready();
   }
 
+  /** New requests are refused from here on. */
+  get isStopping(): boolean {
+    return this.#stopping;
+  }
+
   /** Requests accepted and not yet answered. */
   get inFlight(): number {
     return this.#scheduler.inFlight;

@@ -11,6 +11,7 @@ import type { Log } from '../base/log.js';
 import type { LoadRequest, SessionMetadata, SessionTensor } from '../runtime/messages.js';
 import type { SharedWeights, WeightCache } from '../runtime/weight-cache.js';
 import type { WorkerPool } from '../runtime/worker-pool.js';
+import type { BatchPolicy } from './batcher.js';
 import { ComputeTimes } from './compute-times.js';
 import type { Model } from './model.js';
 import { completeModelConfig } from './model-complete.js';
@@ -175,12 +176,7 @@ export class ModelLoader {
       inputPositions: positions(inputs),
       outputPositions: positions(outputs),
       batching,
-      policy: {
-        maxBatchSize: Math.max(1, config.maxBatchSize),
-        dynamic: batching && config.dynamicBatching !== undefined,
-        preferredBatchSizes: config.dynamicBatching?.preferredBatchSizes ?? [],
-        maxQueueDelayMs: (config.dynamicBatching?.maxQueueDelayUs ?? 0) / 1e3,
-      },
+      policy: batchPolicy(config),
       queue: this.#queue(config),
       statistics: new Statistics(),
       computeTimes: new ComputeTimes(),
@@ -199,6 +195,22 @@ export class ModelLoader {
     };
     return new RequestQueue({ maxCount, maxBytes: defaultMaxQueueBytes }, levels);
   }
+}
+
+function batchPolicy({ maxBatchSize, dynamicBatching }: ModelConfig): BatchPolicy {
+  const policies = dynamicBatching
+    ? [dynamicBatching.defaultQueuePolicy, ...dynamicBatching.priorityQueuePolicy.values()]
+    : [];
+  const ruled = policies.some(
+    (policy) => policy.maxQueueSize > 0 || policy.defaultTimeoutUs > 0 || policy.allowTimeoutOverride,
+  );
+  return {
+    maxBatchSize: Math.max(1, maxBatchSize),
+    dynamic: maxBatchSize > 0 && dynamicBatching !== undefined,
+    preferredBatchSizes: dynamicBatching?.preferredBatchSizes ?? [],
+    maxQueueDelayMs: (dynamicBatching?.maxQueueDelayUs ?? 0) / 1e3,
+    mayPrepare: !ruled && (dynamicBatching?.priorityLevels ?? 0) <= 1,
+  };
 }
 
 function onnxTensor({ name, ortType, dims }: SessionTensor): OnnxTensor {

@@ -9,16 +9,19 @@
  * Called by the engine's door and, through the pool's callbacks, by results. Owns entries from admission to reply, in-flight
  * counts and timers. Must not know protobuf, HTTP, piscina or ONNX Runtime.
  */
-import assert from 'node:assert';
 import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { RunReply } from '../runtime/messages.js';
 import type { SlabPool } from '../runtime/slab-pool.js';
-import { type Batch, type BatchResult, gather, planFor, scatter } from './batch.js';
+import { Answers } from './answers.js';
+import { type Batch, type BatchResult, gather, planFor } from './batch.js';
 import type { Entry } from './entry.js';
+import { InOrder } from './in-order.js';
+import { isTooLate, latenessError } from './lateness.js';
 import type { Model } from './model.js';
-import type { InferOutput } from './types.js';
+import { Alarms, startExpiry, stopExpiry } from './timers.js';
+import { WorkerSlots } from './worker-slots.js';
 
 export interface SchedulerOptions {
   readonly slabs: SlabPool;
@@ -28,42 +31,32 @@ export interface SchedulerOptions {
   readonly log: Log;
 }
 
-/** Running plus prepared. */
-const MAX_BATCHES_PER_WORKER = 2;
-
 export class Scheduler {
   readonly #options: SchedulerOptions;
-  /** Batches at each worker in the order they were sent, which is the order their results come in. */
-  readonly #running: Batch[][];
+  readonly #slots: WorkerSlots;
   /** Models with something queued, the one whose turn is next first. */
   readonly #ring = new Set<Model>();
-  /** Models that wait for a delay to pass. */
-  readonly #wakeups = new Map<Model, { timer: NodeJS.Timeout; atMs: number }>();
-  /** Batches of models with `preserve_ordering` that are not answered yet, in order; a result waits for those before it. */
-  readonly #ordered = new Map<Model, { batch: Batch; finish?: () => void }[]>();
-  readonly #idleListeners: (() => void)[] = [];
+  readonly #alarms = new Alarms();
+  readonly #order = new InOrder();
+  readonly #answers: Answers;
   #nextBatch = 0;
-  #inFlight = 0;
+  #draining = false;
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
-    this.#running = Array.from({ length: options.workerCount }, () => []);
+    this.#answers = new Answers(options.log);
+    this.#slots = new WorkerSlots(options.workerCount);
   }
 
   /** Admitted requests that are not yet answered. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#answers.inFlight;
   }
 
   /** Takes a validated entry; throws UNAVAILABLE when the queue is full, DEADLINE_EXCEEDED when it can't be met any more. */
   enqueue(model: Model, entry: Entry): void {
     const now = entry.request.timeline.queued;
-    if (entry.request.deadlineMs - now < model.computeTimes.fastestMs) {
-      throw new ServeError(
-        'DEADLINE_EXCEEDED',
-        `deadline of the request leaves less time than model '${model.name}' has ever taken (${model.computeTimes.fastestMs.toFixed(3)} ms)`,
-      );
-    }
+    if (isTooLate(model, entry, now)) throw latenessError(model, entry, now);
     if (!this.#options.slabs.fits(planFor(model, [entry]).totalBytes)) {
       throw new ServeError(
         'RESOURCE_EXHAUSTED',
@@ -71,8 +64,8 @@ export class Scheduler {
       );
     }
     model.queue.push(entry, model.name);
-    this.#inFlight++;
-    if (entry.expiresMs < Number.POSITIVE_INFINITY) this.#watchExpiry(model, entry);
+    this.#answers.expect();
+    startExpiry(entry, () => this.#onExpiry(model, entry));
     this.#ring.add(model);
     this.#pump(model);
   }
@@ -85,7 +78,7 @@ export class Scheduler {
     const plan = planFor(model, [entry]);
     const lease = this.#options.slabs.acquire(plan.totalBytes);
     if (!lease) throw new ServeError('RESOURCE_EXHAUSTED', `no shared memory for a warm-up of model '${model.name}'`);
-    this.#inFlight++;
+    this.#answers.expect();
     entry.state = 'running';
     gather(plan, [entry], lease);
     this.#send({ id: this.#nextBatch++, model, entries: [entry], rows: entry.rows, plan, lease, worker, aside: true });
@@ -95,7 +88,7 @@ export class Scheduler {
   cancel(model: Model, entry: Entry): void {
     if (entry.state === 'queued') {
       this.#leaveQueue(model, entry);
-      this.#settle(entry, 'cancelled');
+      this.#answers.drop(entry);
       model.statistics.failed('CANCELED', nowMs() - entry.request.timeline.queued);
       this.#pump(model);
     } else if (entry.state === 'running') {
@@ -106,9 +99,7 @@ export class Scheduler {
 
   /** A batch ended on `worker`. */
   onResult(worker: number, answer: number[] | RunReply): void {
-    const batch = this.#running[worker]!.shift();
-    const id = Array.isArray(answer) ? answer[0] : answer.batch;
-    assert(batch !== undefined && batch.id === id, `result of batch ${id} from worker ${worker} was not expected`);
+    const batch = this.#slots.shift(worker, Array.isArray(answer) ? answer[0]! : answer.batch);
     if (!Array.isArray(answer) && answer.failure) {
       this.#failed(batch, answer);
     } else {
@@ -121,22 +112,23 @@ export class Scheduler {
           };
       // The worker gets its next batch first: it must not wait while replies are encoded.
       this.#refill(worker);
-      this.#inOrder(batch, () => this.#finish(batch, result));
+      this.#order.finish(batch, () => this.#finish(batch, result));
     }
     this.#refill(worker);
   }
 
   /** The worker's thread died: what ran there is lost, the rest goes on. */
   onLost(worker: number): void {
-    const lost = this.#running[worker]!.splice(0);
+    const lost = this.#slots.clear(worker);
     for (const batch of lost) {
       this.#options.slabs.release(batch.lease);
-      this.#inOrder(batch, () => {
+      this.#order.finish(batch, () => {
         for (const entry of batch.entries) {
-          this.#fail(
+          this.#answers.fail(
             batch.model,
             entry,
             new ServeError('UNAVAILABLE', 'inference worker was lost while it ran this request'),
+            'BACKEND',
           );
         }
       });
@@ -144,15 +136,16 @@ export class Scheduler {
     this.#pumpAll();
   }
 
-  /** Sessions of `model` have come to more workers. */
+  /** More workers have sessions of `model`. */
   onWorkersChanged(model: Model): void {
     this.#pump(model);
   }
 
-  /** Resolves once nothing is in flight. */
+  /** Resolves once nothing is in flight; nothing new will come, so nothing waits for company any more. */
   drained(): Promise<void> {
-    if (this.#inFlight === 0 && this.#running.every((batches) => batches.length === 0)) return Promise.resolve();
-    return new Promise((resolve) => this.#idleListeners.push(resolve));
+    this.#draining = true;
+    this.#pumpAll();
+    return this.#answers.drained();
   }
 
   /** Refuses what is still queued; running batches finish. */
@@ -160,7 +153,7 @@ export class Scheduler {
     for (const model of [...this.#ring]) {
       for (const entry of model.queue.entries()) {
         this.#leaveQueue(model, entry);
-        this.#fail(model, entry, error);
+        this.#answers.fail(model, entry, error, 'REJECTED');
       }
       this.#ring.delete(model);
     }
@@ -169,7 +162,7 @@ export class Scheduler {
   /** Sends batches of `model` while a worker can take one and the batcher says go. */
   #pump(model: Model): void {
     for (;;) {
-      const worker = this.#leastBusy(model);
+      const worker = this.#slots.leastBusy(model);
       if (worker < 0 || !this.#tryDispatch(model, worker)) return;
     }
   }
@@ -181,8 +174,7 @@ export class Scheduler {
   /** Gives `worker` work from the models that wait, in turn. */
   #refill(worker: number): void {
     for (const model of [...this.#ring]) {
-      if (this.#running[worker]!.length >= MAX_BATCHES_PER_WORKER) return;
-      if (model.workers.has(worker) && this.#tryDispatch(model, worker) && this.#ring.has(model)) {
+      if (this.#slots.isOpen(worker, model) && this.#tryDispatch(model, worker) && this.#ring.has(model)) {
         // Its turn is over: to the end of the ring.
         this.#ring.delete(model);
         this.#ring.add(model);
@@ -190,34 +182,21 @@ export class Scheduler {
     }
   }
 
-  #leastBusy(model: Model): number {
-    let best = -1;
-    let least = MAX_BATCHES_PER_WORKER;
-    for (const worker of model.workers) {
-      const load = this.#running[worker]!.length;
-      if (load < least) {
-        best = worker;
-        least = load;
-        if (load === 0) break;
-      }
-    }
-    return best;
-  }
-
   /** One batch of `model` to `worker`, if its queue and the batcher have one. */
   #tryDispatch(model: Model, worker: number): boolean {
     const now = nowMs();
-    const fullOnly = this.#running[worker]!.length > 0;
-    const proposal = model.queue.propose(now, model.policy, (rows) => model.computeTimes.estimateMs(rows), fullOnly);
+    const fullOnly = !this.#slots.isIdle(worker);
+    const policy = this.#draining ? { ...model.policy, maxQueueDelayMs: 0 } : model.policy;
+    const proposal = model.queue.propose(now, policy, (rows) => model.computeTimes.estimateMs(rows), fullOnly);
     if (proposal.kind === 'idle') {
       if (model.queue.count === 0) this.#ring.delete(model);
       return false;
     }
     if (proposal.kind === 'wait') {
-      this.#wakeAt(model, proposal.untilMs);
+      this.#alarms.set(model, proposal.untilMs, () => this.#pump(model));
       return false;
     }
-    const late = proposal.entries.filter((entry) => this.#tooLate(model, entry, now));
+    const late = proposal.entries.filter((entry) => isTooLate(model, entry, now));
     if (late.length > 0) {
       for (const entry of late) this.#expire(model, entry);
       return this.#tryDispatch(model, worker);
@@ -245,7 +224,7 @@ export class Scheduler {
     if (model.queue.count === 0) this.#ring.delete(model);
     const batch: Batch = { id: this.#nextBatch++, model, entries, rows, plan, lease, worker, aside: false };
     gather(plan, entries, lease);
-    if (model.config.dynamicBatching?.preserveOrdering) this.#expectInOrder(batch);
+    if (model.config.dynamicBatching?.preserveOrdering) this.#order.expect(batch);
     this.#send(batch);
     return true;
   }
@@ -254,56 +233,14 @@ export class Scheduler {
     const message = batch.plan.message.slice();
     message[0] = batch.id;
     message[2] = batch.lease.slab;
-    this.#running[batch.worker]!.push(batch);
+    this.#slots.push(batch);
     this.#options.run(batch.worker, message);
   }
 
-  /** Success: every entry gets its part while the lease is held. */
+  /** Success: the replies are made while the lease is held, then it is free. */
   #finish(batch: Batch, result: BatchResult): void {
-    const { model, entries, rows, lease } = batch;
-    let parts: InferOutput[][];
-    try {
-      parts = scatter(batch, result);
-    } catch (error) {
-      this.#options.slabs.release(lease);
-      for (const entry of entries) this.#fail(model, entry, ServeError.from(error));
-      this.#pumpAll();
-      return;
-    }
-    const dispatched = entries[0]!.request.timeline.dispatched;
-    for (let i = 0; i < entries.length; i++) {
-      const entry = entries[i]!;
-      const { request } = entry;
-      const { timeline } = request;
-      timeline.computeStart = result.computeStart;
-      timeline.computeEnd = result.computeEnd;
-      timeline.batchSize = rows;
-      timeline.scattered = nowMs();
-      if (entry.state === 'cancelled') {
-        this.#settle(entry, 'cancelled');
-        continue;
-      }
-      this.#settle(entry, 'done');
-      try {
-        entry.handler.onResponse({
-          modelName: model.name,
-          modelVersion: model.version,
-          id: request.id,
-          outputs: parts[i]!,
-        });
-      } catch (error) {
-        this.#options.log.error({ error }, 'a front end threw while it took a response');
-      }
-      if (!batch.aside) model.statistics.succeeded(entry.rows, timeline, nowMs());
-    }
-    this.#options.slabs.release(lease);
-    if (batch.aside) {
-      this.#pumpAll();
-      return;
-    }
-    const computeMs = result.computeEnd - result.computeStart;
-    model.computeTimes.observe(rows, computeMs);
-    model.statistics.executed(rows, result.computeStart - dispatched, computeMs, nowMs() - result.computeEnd);
+    this.#answers.deliver(batch, result);
+    this.#options.slabs.release(batch.lease);
     this.#pumpAll();
   }
 
@@ -323,11 +260,11 @@ export class Scheduler {
       return;
     }
     this.#options.slabs.release(batch.lease);
-    this.#inOrder(batch, () => {
+    this.#order.finish(batch, () => {
       const { code, message } = reply.failure!;
       for (const entry of entries) {
         if (entry.state === 'cancelled') {
-          this.#settle(entry, 'cancelled');
+          this.#answers.drop(entry);
         } else if (entries.length > 1) {
           // One of them is to blame and it isn't known which: each runs again, alone.
           entry.alone = true;
@@ -335,101 +272,28 @@ export class Scheduler {
           model.queue.pushAlone(entry);
           this.#ring.add(model);
         } else {
-          this.#fail(model, entry, new ServeError(code, `model '${model.name}': ${message}`), 'BACKEND');
+          this.#answers.fail(model, entry, new ServeError(code, `model '${model.name}': ${message}`), 'BACKEND');
         }
       }
       this.#pumpAll();
     });
   }
 
-  #fail(model: Model, entry: Entry, error: ServeError, reason: 'REJECTED' | 'BACKEND' | 'OTHER' = 'OTHER'): void {
-    const cancelled = entry.state === 'cancelled';
-    this.#settle(entry, cancelled ? 'cancelled' : 'done');
-    if (cancelled) return;
-    model.statistics.failed(reason, nowMs() - entry.request.timeline.queued);
-    try {
-      entry.handler.onError(error);
-    } catch (thrown) {
-      this.#options.log.error({ error: thrown }, 'a front end threw while it took an error');
-    }
-  }
-
-  #tooLate(model: Model, entry: Entry, now: number): boolean {
-    const { deadlineMs } = entry.request;
-    return (
-      deadlineMs - now < model.computeTimes.fastestMs || (entry.timeoutAction === 'REJECT' && entry.expiresMs <= now)
-    );
-  }
-
   /** Refuses an entry that waited too long, before any work is done for it. */
   #expire(model: Model, entry: Entry): void {
-    const queueTimeout = entry.expiresMs <= entry.request.deadlineMs;
     this.#leaveQueue(model, entry);
-    const error = queueTimeout
-      ? new ServeError('UNAVAILABLE', 'Request timeout expired')
-      : new ServeError('DEADLINE_EXCEEDED', `deadline expired while the request was queued for model '${model.name}'`);
-    this.#fail(model, entry, error, 'REJECTED');
+    this.#answers.fail(model, entry, latenessError(model, entry, nowMs()), 'REJECTED');
   }
 
-  #watchExpiry(model: Model, entry: Entry): void {
-    const delayMs = Math.max(0, entry.expiresMs - nowMs());
-    // setTimeout counts whole milliseconds and overflows past 2^31 of them.
-    if (delayMs > 2 ** 31 - 1 || entry.state !== 'queued') return;
-    entry.timer = setTimeout(() => {
-      entry.timer = undefined;
-      if (entry.timeoutAction === 'REJECT') this.#expire(model, entry);
-      else model.queue.delay(entry);
-      this.#pump(model);
-    }, Math.ceil(delayMs));
-  }
-
-  #wakeAt(model: Model, atMs: number): void {
-    const current = this.#wakeups.get(model);
-    if (current && current.atMs <= atMs) return;
-    if (current) clearTimeout(current.timer);
-    const timer = setTimeout(
-      () => {
-        this.#wakeups.delete(model);
-        this.#pump(model);
-      },
-      Math.max(0, Math.ceil(atMs - nowMs())),
-    );
-    this.#wakeups.set(model, { timer, atMs });
+  #onExpiry(model: Model, entry: Entry): void {
+    if (entry.timeoutAction === 'REJECT') this.#expire(model, entry);
+    else model.queue.delay(entry);
+    this.#pump(model);
   }
 
   #leaveQueue(model: Model, entry: Entry): void {
     model.queue.remove(entry);
-    if (entry.timer) clearTimeout(entry.timer);
-    entry.timer = undefined;
-  }
-
-  #settle(entry: Entry, state: 'done' | 'cancelled'): void {
-    entry.state = state;
-    this.#inFlight--;
-    if (this.#inFlight > 0) return;
-    // After the current turn, when the batch that settled the last one has given back its lease.
-    queueMicrotask(() => {
-      if (this.#inFlight === 0) for (const resolve of this.#idleListeners.splice(0)) resolve();
-    });
-  }
-
-  #expectInOrder(batch: Batch): void {
-    const list = this.#ordered.get(batch.model);
-    if (list) list.push({ batch });
-    else this.#ordered.set(batch.model, [{ batch }]);
-  }
-
-  /** Runs `finish` now, or for a model with `preserve_ordering` when all its earlier batches have finished. */
-  #inOrder(batch: Batch, finish: () => void): void {
-    const list = this.#ordered.get(batch.model);
-    const own = list?.find((item) => item.batch.id === batch.id);
-    if (!list || !own) {
-      finish();
-      return;
-    }
-    own.finish = finish;
-    while (list[0]?.finish) list.shift()!.finish!();
-    if (list.length === 0) this.#ordered.delete(batch.model);
+    stopExpiry(entry);
   }
 }
 

@@ -76,7 +76,8 @@ export type ControlMessage =
   | { readonly type: 'load'; readonly call: number; readonly load: LoadRequest }
   | { readonly type: 'compile'; readonly call: number; readonly compile: CompileRequest }
   | { readonly type: 'unload'; readonly call: number; readonly session: number }
-  | { readonly type: 'close'; readonly call: number };
+  /** Answered by the end of the worker's task. */
+  | { readonly type: 'close' };
 
 export type ToWorker = number[] | ControlMessage;
 

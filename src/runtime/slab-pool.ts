@@ -22,7 +22,7 @@ export function aligned(bytes: number): number {
 export interface Lease {
   readonly slab: number;
   /** All bytes of the slab; as long as its size class, at least what was asked for. */
-  readonly bytes: Uint8Array<SharedArrayBuffer>;
+  readonly bytes: Buffer<SharedArrayBuffer>;
 }
 
 export interface SlabPoolOptions {
@@ -109,6 +109,6 @@ export class SlabPool {
     const slab = this.#nextSlab++;
     this.#totalBytes += size;
     this.#options.onCreate(slab, buffer);
-    return { slab, bytes: new Uint8Array(buffer) };
+    return { slab, bytes: Buffer.from(buffer) };
   }
 }

@@ -57,6 +57,7 @@ export class WeightCache {
     const external = files.length > 1;
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
     if (!external && (sessions < 2 || bytes < this.#options.minBytes)) return undefined;
+    await this.#ownRoot();
     const directory = join(this.#options.directory, await this.#key(model, files));
     const summaryFile = join(directory, 'scan.json');
     const path = join(directory, 'model.onnx');
@@ -86,6 +87,26 @@ export class WeightCache {
         `model cache directory can't be written (${(error as NodeJS.ErrnoException).code}); see --model-cache-directory`,
       );
     }
+  }
+
+  /** The cache holds what will be run: another user's directory under a name that can be guessed is not taken. */
+  async #ownRoot(): Promise<void> {
+    const { directory } = this.#options;
+    try {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      const { uid, mode } = await stat(directory);
+      const own = process.getuid?.() ?? uid;
+      if (uid === own && (mode & 0o022) === 0) return;
+    } catch (error) {
+      throw new ServeError(
+        'FAILED_PRECONDITION',
+        `model cache directory can't be made (${(error as NodeJS.ErrnoException).code}); see --model-cache-directory`,
+      );
+    }
+    throw new ServeError(
+      'FAILED_PRECONDITION',
+      'model cache directory belongs to another user or others can write to it; see --model-cache-directory',
+    );
   }
 
   async #key(model: ModelFile, files: readonly { name: string; bytes: number }[]): Promise<string> {

@@ -98,7 +98,7 @@ export class WorkerPool {
   /** Releases all sessions and ends the threads. The caller has seen to it that no batch is running. */
   async close(): Promise<void> {
     this.#closing = true;
-    await Promise.all(this.#attached.map((_, worker) => this.#call(worker, { type: 'close' }).catch(() => undefined)));
+    for (const { port } of this.#attached) port.postMessage({ type: 'close' } satisfies ControlMessage);
     await Promise.all(this.#attached.map(({ ended }) => ended));
     await this.#piscina.close();
   }

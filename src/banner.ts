@@ -1,0 +1,86 @@
+/**
+ * What a person sees at start: where the server listens, which models it has, and a command that makes a first inference.
+ *
+ * Called by `src/server.ts`, once, for stdout. Pure text.
+ */
+import { DATATYPES } from './base/datatype.js';
+import type { ModelIndexEntry, ModelMetadata, TensorMetadata } from './engine/types.js';
+
+export interface BannerFacts {
+  readonly name: string;
+  readonly version: string;
+  /** Label and address of each open port, such as `['gRPC', '0.0.0.0:8001']`. */
+  readonly addresses: readonly (readonly [label: string, address: string])[];
+  readonly models: readonly ModelIndexEntry[];
+  /** Ready models, for the command. */
+  readonly metadata: readonly ModelMetadata[];
+  /** Base URL of REST as this machine reaches it; undefined when REST is off. */
+  readonly httpUrl: string | undefined;
+  /** Address of gRPC likewise. */
+  readonly grpcTarget: string | undefined;
+}
+
+/** Inputs with more elements than this make no command that anybody wants to paste. */
+const MAX_ELEMENTS = 64;
+
+export function banner(facts: BannerFacts): string {
+  const lines = [`${facts.name} ${facts.version}`];
+  for (const [label, address] of facts.addresses) lines.push(`  ${label.padEnd(8)} ${address}`);
+  lines.push('models');
+  const width = Math.max(0, ...facts.models.map(({ name }) => name.length));
+  for (const { name, version, state, reason } of facts.models) {
+    lines.push(
+      `  ${name.padEnd(width)} ${(version || '-').padStart(3)}  ${state || 'UNKNOWN'}${reason ? `  ${reason}` : ''}`,
+    );
+  }
+  if (facts.models.length === 0) lines.push('  none');
+  const command = firstInference(facts);
+  if (command) lines.push('first inference', `  ${command}`);
+  return `${lines.join('\n')}\n`;
+}
+
+/** A curl or grpcurl command for the ready model with the fewest input elements. */
+function firstInference({ metadata, httpUrl, grpcTarget }: BannerFacts): string | undefined {
+  const counted = metadata
+    .map((model) => ({ model, count: model.inputs.reduce((sum, input) => sum + elements(input), 0) }))
+    .filter(({ count }) => count <= MAX_ELEMENTS)
+    .sort((a, b) => a.count - b.count);
+  const model = counted[0]?.model;
+  if (!model) return undefined;
+  if (httpUrl) {
+    const inputs = model.inputs.map((input) => ({
+      name: input.name,
+      shape: shapeOf(input),
+      datatype: input.datatype,
+      data: sampleData(input),
+    }));
+    if (inputs.some(({ datatype }) => datatype === 'FP16')) return undefined; // not in JSON
+    return `curl -s ${httpUrl}/v2/models/${encodeURIComponent(model.name)}/infer -d '${JSON.stringify({ inputs })}'`;
+  }
+  if (!grpcTarget) return undefined;
+  const request = {
+    model_name: model.name,
+    inputs: model.inputs.map((input) => ({ name: input.name, datatype: input.datatype, shape: shapeOf(input) })),
+    raw_input_contents: model.inputs.map((input) => zeros(input).toString('base64')),
+  };
+  return `grpcurl -plaintext -d '${JSON.stringify(request)}' ${grpcTarget} inference.GRPCInferenceService/ModelInfer`;
+}
+
+function shapeOf({ shape }: TensorMetadata): number[] {
+  return shape.map((dim) => (dim < 0 ? 1 : dim));
+}
+
+function elements(input: TensorMetadata): number {
+  return shapeOf(input).reduce((product, dim) => product * dim, 1);
+}
+
+function sampleData(input: TensorMetadata): (number | boolean | string)[] {
+  return Array.from({ length: elements(input) }, (_, i) => {
+    if (input.datatype === 'BYTES') return 'hello';
+    return input.datatype === 'BOOL' ? i % 2 === 0 : i;
+  });
+}
+
+function zeros(input: TensorMetadata): Buffer {
+  return Buffer.alloc(elements(input) * (DATATYPES[input.datatype].byteSize || 4));
+}

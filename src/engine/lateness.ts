@@ -1,0 +1,29 @@
+/**
+ * When a request has no point any more: its deadline or queue timeout has passed, or leaves less time than the model has ever taken.
+ *
+ * Called by the scheduler, before any work is done for a request. Pure.
+ */
+import { ServeError } from '../base/errors.js';
+import type { Entry } from './entry.js';
+import type { Model } from './model.js';
+
+/** Whether `entry` can't be answered in time, at `now` on the monotonic clock. */
+export function isTooLate(model: Model, { request, timeoutAction, expiresMs }: Entry, now: number): boolean {
+  return request.deadlineMs - now < model.computeTimes.fastestMs || (timeoutAction === 'REJECT' && expiresMs <= now);
+}
+
+/** What its caller is told: Triton's text for the queue timeout, DEADLINE_EXCEEDED for the caller's own deadline. */
+export function latenessError(model: Model, { request, expiresMs }: Entry, now: number): ServeError {
+  if (expiresMs <= now) return new ServeError('UNAVAILABLE', 'Request timeout expired');
+  if (request.deadlineMs <= now) {
+    return new ServeError(
+      'DEADLINE_EXCEEDED',
+      `deadline expired while the request was queued for model '${model.name}'`,
+    );
+  }
+  const fastest = model.computeTimes.fastestMs.toFixed(3);
+  return new ServeError(
+    'DEADLINE_EXCEEDED',
+    `deadline of the request leaves less time than model '${model.name}' has ever taken (${fastest} ms)`,
+  );
+}
