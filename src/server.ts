@@ -98,6 +98,7 @@ async function serve(config: Config): Promise<void> {
       addresses.push([port.label, `${port.scheme}${host}:${number}${port.path}`]);
     }
     listenToStopSignals(log, config, stop);
+    await jsonPool.ready();
     loading = engine.load(config.modelRepository);
     await loading;
   } catch (error) {
@@ -231,6 +232,8 @@ function openPorts(
       corsOrigins: config.httpCorsOrigin,
       ...(tls && { tls }),
       draining: () => engine.isStopping,
+      onInternalError: (error) =>
+        log.error({ error: error.cause ?? error }, 'a REST request failed by a fault of the server'),
       onFinished: ({ arm, modelName, timeline }) => {
         if (arm && timeline.scattered > 0) observe(modelName, arm, timeline);
       },

@@ -1,0 +1,161 @@
+/** Loading with the real runtime: shared weights, external data, providers that are not there, workers that die. */
+import { existsSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { createEngine } from '../../src/engine/create-engine.js';
+import { infer, startEngine, temporaryDirectory, tensor } from '../support/engine.js';
+import { bigModel, buildModel, identityModel, writeModel } from '../support/onnx.js';
+
+const row = (width: number) => [
+  tensor(
+    'INPUT0',
+    'FP32',
+    [1, width],
+    Float32Array.from({ length: width }, (_, i) => i / width),
+  ),
+];
+
+test('a large model is saved once, shared by all workers, and answers as before', async () => {
+  const repository = temporaryDirectory();
+  const cache = join(temporaryDirectory(), 'cache');
+  writeModel(repository, 'big', { versions: { 1: bigModel(8) } });
+  const plain = await startEngine(repository, { modelCacheDirectory: cache, weightSharingMinBytes: 2 ** 40 });
+  const expected = await infer(plain.engine, { modelName: 'big', inputs: row(1024) });
+  await plain.stop();
+  expect(existsSync(cache)).toBe(false);
+
+  for (const start of ['first', 'second']) {
+    const shared = await startEngine(repository, { modelCacheDirectory: cache, weightSharingMinBytes: 1 << 20 });
+    const answers = await Promise.all(
+      Array.from({ length: 6 }, () => infer(shared.engine, { modelName: 'big', inputs: row(1024) })),
+    );
+    await shared.stop();
+    for (const answer of answers) expect(answer.outputs, start).toEqual(expected.outputs);
+    expect(shared.logged.join('\n')).toContain('"sharedWeights":true');
+  }
+  const entries = readdirSync(cache);
+  expect(entries).toHaveLength(1);
+  expect(readdirSync(join(cache, entries[0]!)).sort()).toEqual(['model.onnx', 'model.onnx_data', 'scan.json']);
+});
+
+function externalModel(location: string): Buffer {
+  const weights = { name: 'w', datatype: 'FP32' as const, shape: [4], external: { location, offset: 0, length: 16 } };
+  return buildModel({
+    name: 'external',
+    inputs: [{ name: 'INPUT0', datatype: 'FP32', shape: ['batch', 4] }],
+    outputs: [{ name: 'OUTPUT0', datatype: 'FP32', shape: ['batch', 4] }],
+    nodes: [{ op: 'Mul', inputs: ['INPUT0', 'w'], outputs: ['OUTPUT0'] }],
+    initializers: [weights],
+  });
+}
+
+test('external weights are served from a private copy: the repository may change under it', async () => {
+  const repository = temporaryDirectory();
+  const weights = new Uint8Array(new Float32Array([1, 2, 3, 4]).buffer);
+  writeModel(repository, 'external', { versions: { 1: externalModel('w.bin') }, files: { '1/w.bin': weights } });
+  const { engine, stop } = await startEngine(repository);
+  truncateSync(join(repository, 'external/1/w.bin'), 0);
+  const { outputs } = await infer(engine, {
+    modelName: 'external',
+    inputs: [tensor('INPUT0', 'FP32', [1, 4], new Float32Array([1, 1, 1, 1]))],
+  });
+  expect([...new Float32Array(outputs[0]!.data.buffer)]).toEqual([1, 2, 3, 4]);
+  await stop();
+});
+
+test('external weights outside the model are refused with the reason in the index', async () => {
+  const repository = temporaryDirectory();
+  writeFileSync(join(repository, 'outside.bin'), new Uint8Array(16));
+  writeModel(repository, 'escape', { versions: { 1: externalModel('../../outside.bin') } });
+  const { engine, stop } = await startEngine(repository);
+  expect(engine.repositoryIndex(false)).toMatchObject([
+    { name: 'escape', state: 'UNAVAILABLE', reason: expect.stringContaining('outside.bin') },
+  ]);
+  await stop();
+});
+
+test('a GPU instance on a machine without one fails to load with a clear reason', async () => {
+  const repository = temporaryDirectory();
+  const config = 'max_batch_size: 4 instance_group { kind: KIND_GPU }';
+  writeModel(repository, 'gpu', { config, versions: { 1: identityModel('FP32', ['n']) } });
+  writeModel(repository, 'cpu', { versions: { 1: identityModel('FP32', ['n']) } });
+  const { engine, stop } = await startEngine(repository);
+  const [cpu, gpu] = engine.repositoryIndex(false);
+  expect(cpu!.state).toBe('READY');
+  // Where CUDA is installed this model simply works.
+  if (gpu!.state !== 'READY') {
+    expect(gpu!.reason).toContain("execution provider 'cuda' is not available on this machine");
+    expect(gpu!.reason).not.toMatch(/\.so|\.cc|\//);
+  }
+  await stop();
+});
+
+test('instance_group places a model on as many workers as it says', async () => {
+  const repository = temporaryDirectory();
+  writeModel(repository, 'one', {
+    config: 'max_batch_size: 4 instance_group { count: 1 }',
+    versions: { 1: identityModel('FP32', ['n']) },
+  });
+  writeModel(repository, 'all', { versions: { 1: identityModel('FP32', ['n']) } });
+  const { engine, stop } = await startEngine(repository, { workerCount: 3 });
+  const counts = Object.fromEntries(engine.readyModels().map(({ name, workers }) => [name, workers.size]));
+  expect(counts).toEqual({ one: 1, all: 3 });
+  await stop();
+});
+
+test('a worker that dies is replaced, with its models, and the server goes on', async () => {
+  const repository = temporaryDirectory();
+  const marker = join(temporaryDirectory(), 'die.mjs');
+  // The real worker, but its thread ends when a batch of exactly 13 rows arrives.
+  const real = join(import.meta.dirname, '../../dist/workers/inference-worker.js');
+  writeFileSync(
+    marker,
+    `import serve from ${JSON.stringify(real)};
+export default ({ port }) => {
+  port.on('message', (message) => { if (Array.isArray(message) && message[8] === 13) process.exit(3); });
+  return serve({ port });
+};\n`,
+  );
+  writeModel(repository, 'identity', { config: 'max_batch_size: 16', versions: { 1: identityModel('FP32', ['n']) } });
+  const { engine, stop, logged } = await startEngine(repository, { workerFile: marker });
+  const ask = (rows: number) =>
+    infer(engine, {
+      modelName: 'identity',
+      inputs: [tensor('INPUT0', 'FP32', [rows, 1], new Float32Array(rows).fill(rows))],
+    });
+  await ask(2);
+  await expect(ask(13)).rejects.toMatchObject({ code: 'UNAVAILABLE', message: expect.stringContaining('was lost') });
+  for (let i = 1; i < 8; i++) expect((await ask(i)).outputs[0]!.shape).toEqual([i, 1]);
+  expect(logged.some((line) => line.includes('an inference worker was lost'))).toBe(true);
+  await stop();
+});
+
+test('the engine is not ready before its models are', () => {
+  const running = createEngine({
+    serverName: 'x',
+    serverVersion: '0',
+    log: {
+      trace() {},
+      debug() {},
+      info() {},
+      warn() {},
+      error() {},
+      child: () => {
+        throw new Error('unused');
+      },
+    },
+    strictReadiness: true,
+    sessionDefaults: { intraOpNumThreads: 1, configEntries: {} },
+    autoComplete: true,
+    defaultMaxBatchSize: 4,
+    defaultMaxQueueSize: 1,
+    defaultMaxQueueBytes: 1,
+    workerCount: 1,
+    workerFile: join(import.meta.dirname, '../../dist/workers/inference-worker.js'),
+    sharedMemoryBytes: 1 << 20,
+    modelCacheDirectory: temporaryDirectory(),
+    weightSharingMinBytes: 1,
+  });
+  expect(running.engine.isReady()).toBe(false);
+  return running.close();
+});
