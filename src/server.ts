@@ -7,35 +7,16 @@
  * Started by `launcher.ts` with the V8 flags that matter; `node dist/server.js` works too. A launcher that dies (its IPC channel
  * closes) stops the server as SIGTERM does.
  */
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { banner } from './banner.js';
-import { BoundedBytes } from './base/byte-budget.js';
 import { type Config, ConfigAnswer, ConfigError, packageVersion, parseConfig } from './base/config.js';
 import { countCores, threadPlan } from './base/cores.js';
 import { ServeError } from './base/errors.js';
 import { createLog, guardStandardStreams, type RootLog } from './base/log.js';
-import { Metrics } from './base/metrics.js';
 import { createEngine, type RunningEngine } from './engine/create-engine.js';
-import { registerModelMetrics } from './engine/model-metrics.js';
-import { createGrpcServer } from './grpc/server.js';
-import { createMetricsServer } from './rest/metrics-server.js';
-import { createRestServer } from './rest/server.js';
-import { createJsonPool, type JsonPool } from './runtime/json-pool.js';
+import { openPorts, type Port, refusalOf } from './ports.js';
+import { createJsonPool } from './runtime/json-pool.js';
 import { onStopSignals } from './stop-signals.js';
-
-/** A part that listens; `stop` finishes what it has accepted. */
-interface Port {
-  readonly label: string;
-  /** The option that says where. */
-  readonly flag: string;
-  /** What was asked for, for the error when it can't be had. */
-  readonly wanted: string;
-  readonly scheme: string;
-  readonly path: string;
-  listen(): Promise<{ address: string; port: number }>;
-  stop(): Promise<void>;
-}
 
 process.env.ORT_DISABLE_TELEMETRY = '1';
 guardStandardStreams();
@@ -87,10 +68,7 @@ async function serve(config: Config): Promise<void> {
   try {
     for (const port of ports) {
       const { address, port: number } = await port.listen().catch((error: NodeJS.ErrnoException) => {
-        throw new ServeError(
-          'UNAVAILABLE',
-          `${port.label} can't listen on --${port.flag} ${port.wanted}: ${reasonOf(error)}`,
-        );
+        throw refusalOf(port, error);
       });
       opened.push(port);
       const host = address.includes(':') ? `[${address}]` : address;
@@ -159,126 +137,6 @@ function startEngine(config: Config, log: RootLog, plan: { workers: number; intr
   });
 }
 
-function openPorts(
-  config: Config,
-  log: RootLog,
-  { engine, sharedMemoryBytes }: RunningEngine,
-  jsonPool: JsonPool,
-): Port[] {
-  const budget = new BoundedBytes(config.maxInflightByteSize);
-  const metrics = new Metrics();
-  const observe = registerModelMetrics(metrics, engine);
-  metrics.gauge({ name: 'tensorwire_shared_memory_bytes', help: 'Shared memory held for batches' }, () => [
-    [{}, sharedMemoryBytes()],
-  ]);
-  metrics.gauge({ name: 'tensorwire_bytes_in_flight', help: 'Bytes of requests being worked on' }, () => [
-    [{}, budget.reservedBytes],
-  ]);
-  metrics.counter({ name: 'tensorwire_log_lines_dropped_total', help: 'Log lines that nobody read' }, () => [
-    [{}, log.droppedCount],
-  ]);
-  const ports: Port[] = [];
-  if (config.allowGrpc) {
-    const tls = tlsFiles(
-      config.grpcUseSsl,
-      config.grpcUseSslMutual,
-      config.grpcServerCert,
-      config.grpcServerKey,
-      config.grpcRootCert,
-    );
-    const server = createGrpcServer({
-      engine,
-      budget,
-      host: config.grpcAddress,
-      port: config.grpcPort,
-      maxReceiveBytes: config.grpcMaxInputSize,
-      maxConcurrentStreams: config.grpcMaxConcurrentStreams,
-      keepaliveTimeMs: config.grpcKeepaliveTime,
-      keepaliveTimeoutMs: config.grpcKeepaliveTimeout,
-      maxConnectionAgeMs: config.grpcMaxConnectionAge,
-      maxConnectionAgeGraceMs: config.grpcMaxConnectionAgeGrace,
-      ...(tls && { tls }),
-      log,
-      // Only a request that a model answered has a model's name for a label, whatever else clients write.
-      onFinished: ({ arm, modelName, timeline }) => {
-        if (arm && timeline.scattered > 0) observe(modelName, arm, timeline);
-      },
-    });
-    ports.push({
-      label: 'gRPC',
-      flag: 'grpc-port',
-      wanted: `${config.grpcPort} at ${config.grpcAddress}`,
-      scheme: '',
-      path: '',
-      listen: () => server.listen(),
-      stop: () => server.drain(),
-    });
-  }
-  if (config.allowHttp) {
-    const tls = tlsFiles(
-      config.httpUseSsl,
-      config.httpUseSslMutual,
-      config.httpServerCert,
-      config.httpServerKey,
-      config.httpRootCert,
-    );
-    const server = createRestServer({
-      engine,
-      jsonPool,
-      budget,
-      host: config.httpAddress,
-      port: config.httpPort,
-      maxInputSize: config.httpMaxInputSize,
-      corsOrigins: config.httpCorsOrigin,
-      ...(tls && { tls }),
-      draining: () => engine.isStopping,
-      onInternalError: (error) =>
-        log.error({ error: error.cause ?? error }, 'a REST request failed by a fault of the server'),
-      onFinished: ({ arm, modelName, timeline }) => {
-        if (arm && timeline.scattered > 0) observe(modelName, arm, timeline);
-      },
-    });
-    ports.push({
-      label: 'REST',
-      flag: 'http-port',
-      wanted: `${config.httpPort} at ${config.httpAddress}`,
-      scheme: tls ? 'https://' : 'http://',
-      path: '',
-      listen: () => server.listen(),
-      stop: () => server.close(),
-    });
-  }
-  if (config.allowMetrics) {
-    const server = createMetricsServer({
-      host: config.metricsAddress,
-      port: config.metricsPort,
-      render: () => metrics.render(),
-    });
-    ports.push({
-      label: 'metrics',
-      flag: 'metrics-port',
-      wanted: `${config.metricsPort} at ${config.metricsAddress}`,
-      scheme: 'http://',
-      path: '/metrics',
-      listen: () => server.listen(),
-      stop: () => server.close(),
-    });
-  }
-  return ports;
-}
-
-function tlsFiles(
-  use: boolean,
-  mutual: boolean,
-  cert: string | undefined,
-  key: string | undefined,
-  root: string | undefined,
-): { cert: Buffer; key: Buffer; ca?: Buffer; mutual: boolean } | undefined {
-  if (!use && !mutual) return undefined;
-  // That they are there is a rule of the options.
-  return { cert: readFileSync(cert!), key: readFileSync(key!), ...(root && { ca: readFileSync(root) }), mutual };
-}
-
 function listenToStopSignals(log: RootLog, config: Config, stop: () => Promise<void>): void {
   let stopping = false;
   const graceful = (why: string) => {
@@ -302,11 +160,4 @@ function listenToStopSignals(log: RootLog, config: Config, stop: () => Promise<v
   process.once('disconnect', () => {
     if (!stopping) graceful('the launcher is gone');
   });
-}
-
-function reasonOf({ code, message }: NodeJS.ErrnoException): string {
-  if (code === 'EADDRINUSE') return 'the port is in use';
-  if (code === 'EACCES') return 'permission denied';
-  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return 'no such address on this machine';
-  return code ?? message;
 }

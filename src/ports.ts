@@ -1,0 +1,166 @@
+/**
+ * The ports of the server, by the options: gRPC, REST and metrics, each over the same engine and the same budget of bytes.
+ *
+ * Called by `server.ts`. Owns what connects a front end to the engine and to the metrics; must not hold rules of the business.
+ */
+import { readFileSync } from 'node:fs';
+import { BoundedBytes } from './base/byte-budget.js';
+import type { Config } from './base/config.js';
+import { ServeError } from './base/errors.js';
+import type { RootLog } from './base/log.js';
+import { Metrics } from './base/metrics.js';
+import type { RunningEngine } from './engine/create-engine.js';
+import { registerModelMetrics } from './engine/model-metrics.js';
+import { createGrpcServer } from './grpc/server.js';
+import { createMetricsServer } from './rest/metrics-server.js';
+import { createRestServer } from './rest/server.js';
+import type { JsonPool } from './runtime/json-pool.js';
+
+/** A part that listens; `stop` finishes what it has accepted. */
+export interface Port {
+  readonly label: string;
+  /** The option that says where. */
+  readonly flag: string;
+  /** What was asked for, for the error when it can't be had. */
+  readonly wanted: string;
+  readonly scheme: string;
+  readonly path: string;
+  listen(): Promise<{ address: string; port: number }>;
+  stop(): Promise<void>;
+}
+
+/** The ports that the options ask for, in the order in which they open; none listens yet. */
+export function openPorts(
+  config: Config,
+  log: RootLog,
+  { engine, sharedMemoryBytes }: RunningEngine,
+  jsonPool: JsonPool,
+): Port[] {
+  const budget = new BoundedBytes(config.maxInflightByteSize);
+  const metrics = new Metrics();
+  const observe = registerModelMetrics(metrics, engine);
+  metrics.gauge({ name: 'tensorwire_shared_memory_bytes', help: 'Shared memory held for batches' }, () => [
+    [{}, sharedMemoryBytes()],
+  ]);
+  metrics.gauge({ name: 'tensorwire_bytes_in_flight', help: 'Bytes of requests being worked on' }, () => [
+    [{}, budget.reservedBytes],
+  ]);
+  metrics.counter({ name: 'tensorwire_log_lines_dropped_total', help: 'Log lines that nobody read' }, () => [
+    [{}, log.droppedCount],
+  ]);
+  const ports: Port[] = [];
+  if (config.allowGrpc) {
+    const tls = tlsFiles(
+      config.grpcUseSsl,
+      config.grpcUseSslMutual,
+      config.grpcServerCert,
+      config.grpcServerKey,
+      config.grpcRootCert,
+    );
+    const server = createGrpcServer({
+      engine,
+      budget,
+      host: config.grpcAddress,
+      port: config.grpcPort,
+      maxReceiveBytes: config.grpcMaxInputSize,
+      maxConcurrentStreams: config.grpcMaxConcurrentStreams,
+      keepaliveTimeMs: config.grpcKeepaliveTime,
+      keepaliveTimeoutMs: config.grpcKeepaliveTimeout,
+      maxConnectionAgeMs: config.grpcMaxConnectionAge,
+      maxConnectionAgeGraceMs: config.grpcMaxConnectionAgeGrace,
+      ...(tls && { tls }),
+      log,
+      // Only a request that a model answered has a model's name for a label, whatever else clients write.
+      onFinished: ({ arm, modelName, timeline }) => {
+        if (arm && timeline.scattered > 0) observe(modelName, arm, timeline);
+      },
+    });
+    ports.push({
+      label: 'gRPC',
+      flag: 'grpc-port',
+      wanted: `${config.grpcPort} at ${config.grpcAddress}`,
+      scheme: '',
+      path: '',
+      listen: () => server.listen(),
+      stop: () => server.drain(),
+    });
+  }
+  if (config.allowHttp) {
+    const tls = tlsFiles(
+      config.httpUseSsl,
+      config.httpUseSslMutual,
+      config.httpServerCert,
+      config.httpServerKey,
+      config.httpRootCert,
+    );
+    const server = createRestServer({
+      engine,
+      jsonPool,
+      budget,
+      host: config.httpAddress,
+      port: config.httpPort,
+      maxInputSize: config.httpMaxInputSize,
+      corsOrigins: config.httpCorsOrigin,
+      ...(tls && { tls }),
+      draining: () => engine.isStopping,
+      onInternalError: (error) =>
+        log.error({ error: error.cause ?? error }, 'a REST request failed by a fault of the server'),
+      onFinished: ({ arm, modelName, timeline }) => {
+        if (arm && timeline.scattered > 0) observe(modelName, arm, timeline);
+      },
+    });
+    ports.push({
+      label: 'REST',
+      flag: 'http-port',
+      wanted: `${config.httpPort} at ${config.httpAddress}`,
+      scheme: tls ? 'https://' : 'http://',
+      path: '',
+      listen: () => server.listen(),
+      stop: () => server.close(),
+    });
+  }
+  if (config.allowMetrics) {
+    const server = createMetricsServer({
+      host: config.metricsAddress,
+      port: config.metricsPort,
+      render: () => metrics.render(),
+    });
+    ports.push({
+      label: 'metrics',
+      flag: 'metrics-port',
+      wanted: `${config.metricsPort} at ${config.metricsAddress}`,
+      scheme: 'http://',
+      path: '/metrics',
+      listen: () => server.listen(),
+      stop: () => server.close(),
+    });
+  }
+  return ports;
+}
+
+function tlsFiles(
+  use: boolean,
+  mutual: boolean,
+  cert: string | undefined,
+  key: string | undefined,
+  root: string | undefined,
+): { cert: Buffer; key: Buffer; ca?: Buffer; mutual: boolean } | undefined {
+  if (!use && !mutual) return undefined;
+  // That they are there is a rule of the options.
+  return { cert: readFileSync(cert!), key: readFileSync(key!), ...(root && { ca: readFileSync(root) }), mutual };
+}
+
+/** Why `port` can't be had, in one line that names the option. */
+export function refusalOf(port: Port, error: NodeJS.ErrnoException): ServeError {
+  return new ServeError(
+    'UNAVAILABLE',
+    `${port.label} can't listen on --${port.flag} ${port.wanted}: ${reasonOf(error)}`,
+  );
+}
+
+function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+  if (code === 'EADDRINUSE') return 'the port is in use';
+  if (code === 'EACCES') return 'permission denied';
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return 'no such address on this machine';
+  return code ?? message;
+}
