@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { PHASES, Timeline } from '../../src/base/timeline.js';
+
+function timelineOf(stamps: Partial<Timeline>): Timeline {
+  return Object.assign(new Timeline(100), stamps);
+}
+
+const FULL = {
+  lastByte: 101,
+  decoded: 103,
+  queued: 106,
+  dispatched: 110,
+  computeStart: 115,
+  computeEnd: 121,
+  scattered: 128,
+  encoded: 136,
+};
+
+test('each phase ends at its stamp and they add up to the whole', () => {
+  const phases = timelineOf(FULL).phases();
+  expect(phases).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+  expect(phases).toHaveLength(PHASES.length);
+});
+
+test('a step that did not happen has no length, and the sum still holds', () => {
+  expect(timelineOf({ lastByte: 101, decoded: 103, encoded: 104 }).phases()).toEqual([1, 2, 0, 0, 0, 0, 0, 1]);
+});
+
+test('a stamp of another thread that seems earlier never makes a phase negative', () => {
+  const phases = timelineOf({ ...FULL, computeStart: 109 }).phases();
+  expect(phases.every((length) => length >= 0)).toBe(true);
+  expect(phases.reduce((a, b) => a + b)).toBe(36);
+});
+
+test('the header follows the Server-Timing grammar and ends in the total', () => {
+  const text = timelineOf(FULL).serverTiming();
+  expect(text).toMatch(/^(\w+;dur=\d+\.\d{3}, ){8}total;dur=36\.000$/);
+});

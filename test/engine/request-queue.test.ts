@@ -1,0 +1,147 @@
+import { expect, test } from 'vitest';
+import { Timeline } from '../../src/base/timeline.js';
+import type { BatchPolicy } from '../../src/engine/batcher.js';
+import type { Entry } from '../../src/engine/entry.js';
+import { RequestQueue } from '../../src/engine/request-queue.js';
+
+const POLICY: BatchPolicy = {
+  maxBatchSize: 4,
+  dynamic: true,
+  preferredBatchSizes: [4],
+  maxQueueDelayMs: 0,
+  mayPrepare: true,
+};
+
+function entry(over: { queued?: number; group?: string; level?: number; bytes?: number; rows?: number } = {}): Entry {
+  const timeline = new Timeline(0);
+  timeline.queued = over.queued ?? 1;
+  return {
+    request: {
+      modelName: 'm',
+      modelVersion: '',
+      id: '',
+      inputs: [],
+      outputs: [],
+      parameters: new Map(),
+      arm: 'grpc_raw',
+      deadlineMs: Number.POSITIVE_INFINITY,
+      timeline,
+    },
+    handler: { onResponse: () => undefined, onError: () => undefined },
+    rows: over.rows ?? 1,
+    data: [],
+    dims: [],
+    outputs: [],
+    groupKey: over.group ?? '',
+    byteLength: over.bytes ?? 10,
+    level: over.level ?? 1,
+    expiresMs: Number.POSITIVE_INFINITY,
+    timeoutAction: 'REJECT',
+    state: 'queued',
+    timer: undefined,
+    alone: false,
+  };
+}
+
+const queueOf = (bounds: { count?: number; bytes?: number; levels?: number } = {}) =>
+  new RequestQueue({ maxCount: () => bounds.count ?? 0, maxBytes: bounds.bytes ?? 0 }, bounds.levels ?? 1);
+
+function proposed(queue: RequestQueue, policy: Partial<BatchPolicy> = {}, now = 10): readonly Entry[] {
+  const proposal = queue.propose(now, { ...POLICY, ...policy }, () => 0, false);
+  return proposal.kind === 'dispatch' ? proposal.entries : [];
+}
+
+test('only requests of one group run together, the group of the oldest first', () => {
+  const queue = queueOf();
+  const [a1, b1, a2] = [
+    entry({ group: 'a', queued: 1 }),
+    entry({ group: 'b', queued: 2 }),
+    entry({ group: 'a', queued: 3 }),
+  ];
+  for (const one of [a1, b1, a2]) queue.push(one, 'm');
+  expect(proposed(queue)).toEqual([a1, a2]);
+  queue.remove(a1);
+  queue.remove(a2);
+  expect(proposed(queue)).toEqual([b1]);
+});
+
+test('a group that waits for company does not hold up one that is full', () => {
+  const queue = queueOf();
+  queue.push(entry({ group: 'odd', queued: 1 }), 'm');
+  const full = Array.from({ length: 4 }, (_, i) => entry({ group: 'full', queued: 2 + i }));
+  for (const one of full) queue.push(one, 'm');
+  expect(proposed(queue, { maxQueueDelayMs: 1000 })).toEqual(full);
+});
+
+test('a higher level goes first within a group and between groups', () => {
+  const queue = queueOf({ levels: 2 });
+  const [low, other, high] = [
+    entry({ level: 2, queued: 1 }),
+    entry({ level: 2, group: 'x', queued: 2 }),
+    entry({ level: 1, group: 'x', queued: 3 }),
+  ];
+  for (const one of [low, other, high]) queue.push(one, 'm');
+  expect(proposed(queue)).toEqual([high, other]);
+});
+
+test('a delayed request goes behind the others of its level', () => {
+  const queue = queueOf();
+  const [first, second] = [entry({ queued: 1 }), entry({ queued: 2 })];
+  queue.push(first, 'm');
+  queue.push(second, 'm');
+  queue.delay(first);
+  expect(proposed(queue)).toEqual([second, first]);
+});
+
+test('the bound on the count is exact at zero, at the bound and one past it', () => {
+  const queue = queueOf({ count: 2 });
+  queue.push(entry(), 'm');
+  queue.push(entry(), 'm');
+  expect(() => queue.push(entry(), 'm')).toThrow("Exceeds maximum queue size (2) of model 'm'");
+  expect(queue.count).toBe(2);
+  const [head] = proposed(queue);
+  queue.remove(head!);
+  queue.push(entry(), 'm');
+  expect(queue.count).toBe(2);
+});
+
+test('the bound on bytes is exact, but an empty queue takes one request of any size', () => {
+  const queue = queueOf({ bytes: 100 });
+  const huge = entry({ bytes: 1000 });
+  queue.push(huge, 'm');
+  expect(() => queue.push(entry({ bytes: 1 }), 'm')).toThrow('Exceeds maximum queue size in bytes (100)');
+  queue.remove(huge);
+  queue.push(entry({ bytes: 60 }), 'm');
+  queue.push(entry({ bytes: 40 }), 'm');
+  expect(queue.bytes).toBe(100);
+  expect(() => queue.push(entry({ bytes: 1 }), 'm')).toThrow('Exceeds maximum queue size in bytes');
+});
+
+test('levels have bounds of their own', () => {
+  const queue = new RequestQueue({ maxCount: (level) => level, maxBytes: 0 }, 2);
+  queue.push(entry({ level: 1 }), 'm');
+  expect(() => queue.push(entry({ level: 1 }), 'm')).toThrow('Exceeds maximum queue size (1)');
+  queue.push(entry({ level: 2 }), 'm');
+  queue.push(entry({ level: 2 }), 'm');
+  expect(() => queue.push(entry({ level: 2 }), 'm')).toThrow('Exceeds maximum queue size (2)');
+});
+
+test('a request of a failed batch runs alone and before all others', () => {
+  const queue = queueOf({ count: 1 });
+  queue.push(entry(), 'm');
+  const again = { ...entry(), alone: true };
+  queue.pushAlone(again);
+  expect(proposed(queue)).toEqual([again]);
+  queue.remove(again);
+  expect(proposed(queue)).toHaveLength(1);
+});
+
+test('removing what is not there changes nothing', () => {
+  const queue = queueOf();
+  const one = entry();
+  queue.push(one, 'm');
+  queue.remove(entry());
+  queue.remove(one);
+  queue.remove(one);
+  expect([queue.count, queue.bytes]).toEqual([0, 0]);
+});
