@@ -3,9 +3,10 @@
  *
  *   | flag 1 | length 4, big-endian | message | ...
  *
- * Called by the gate once grpc-js has attached to the stream. grpc-js sees only chunks that passed: after an error it would go on
+ * Called by the gate around grpc-js's attaching to the stream. grpc-js sees only chunks that passed: after an error it would go on
  * reading for ever, it takes any flag byte, and it knows no bound over all calls. Must not keep body bytes.
  */
+import { Duplex } from 'node:stream';
 import { nowMs } from '../base/clock.js';
 import { type ErrorCode, ServeError } from '../base/errors.js';
 import { callOfStream, type GatedCall, type GatedStream } from './gated-call.js';
@@ -15,40 +16,40 @@ const HEAD_BYTES = 5;
 /** Messages accepted on one bidirectional stream; a megabyte of empty frames is 200,000 messages. */
 const BIDI_MESSAGES_MAX = 10_000;
 
-/** Position in the framing of one body. */
-interface Framing {
-  headFill: number;
-  flag: number;
-  length: number;
-  bodyLeft: number;
-  messages: number;
+/**
+ * Has the listeners that `attach` puts on the stream for its body called behind ours. Only while `attach` runs: Node itself listens for
+ * 'end' later.
+ */
+export function guardBody(call: GatedCall, attach: () => void): void {
+  const { stream } = call;
+  const { on } = stream;
+  stream.on = guardedOn;
+  try {
+    attach();
+  } finally {
+    stream.on = on;
+  }
 }
 
-const FRAMING = Symbol('tensorwire.framing');
-type GuardedStream = GatedStream & { [FRAMING]?: Framing };
+// Typed for any event; the type of `on` has an overload for each.
+const guardedOn = function (this: GatedStream, event: string, listener: (...args: never[]) => void): GatedStream {
+  const call = callOfStream(this)!;
+  let ours = listener;
+  if (event === 'data') {
+    call.relayData = listener as typeof call.relayData;
+    ours = onData;
+  } else if (event === 'end') {
+    call.relayEnd = listener as typeof call.relayEnd;
+    ours = onEnd;
+  }
+  return Duplex.prototype.on.call(this, event, ours as () => void) as GatedStream;
+} as GatedStream['on'];
 
-/** Puts the guard between the stream and the listeners that grpc-js has just attached to it. */
-export function guardBody(call: GatedCall): void {
-  const stream: GuardedStream = call.stream;
-  stream[FRAMING] = { headFill: 0, flag: 0, length: 0, bodyLeft: 0, messages: 0 };
-  call.relayData = takeOver(stream, 'data', onData);
-  call.relayEnd = takeOver(stream, 'end', onEnd);
-}
-
-/** Replaces the newest listener of `event` and returns it. */
-function takeOver(stream: GatedStream, event: 'data' | 'end', ours: (...args: never[]) => void): () => void {
-  const theirs = stream.listeners(event).at(-1) as (() => void) | undefined;
-  if (theirs === undefined) throw new ServeError('INTERNAL', `no ${event} listener to guard`);
-  stream.removeListener(event, theirs);
-  stream.on(event, ours as () => void);
-  return theirs;
-}
-
-function onData(this: GuardedStream, chunk: Buffer): void {
+function onData(this: GatedStream, chunk: Buffer): void {
   const call = callOfStream(this)!;
   if (call.done) return;
   try {
-    readFraming(call, this[FRAMING]!, chunk);
+    readFraming(call, chunk);
   } catch (error) {
     const { code, message } = ServeError.from(error);
     call.refuse(code, message);
@@ -57,9 +58,9 @@ function onData(this: GuardedStream, chunk: Buffer): void {
   call.relayData.call(this, chunk);
 }
 
-function onEnd(this: GuardedStream): void {
+function onEnd(this: GatedStream): void {
   const call = callOfStream(this)!;
-  const framing = this[FRAMING]!;
+  const { framing } = call;
   // Node also ends the readable side of a stream that was reset: that is no half-close, and nothing must run for it.
   if (call.done || this.aborted || this.closed || this.destroyed) return;
   if (framing.headFill !== 0 || framing.bodyLeft !== 0) {
@@ -69,8 +70,14 @@ function onEnd(this: GuardedStream): void {
   call.relayEnd.call(this);
 }
 
-function readFraming(call: GatedCall, framing: Framing, chunk: Buffer): void {
+function readFraming(call: GatedCall, chunk: Buffer): void {
+  const { framing } = call;
   call.receivedBytes += chunk.length;
+  // Most chunks of a large message.
+  if (framing.bodyLeft > chunk.length) {
+    framing.bodyLeft -= chunk.length;
+    return;
+  }
   let at = 0;
   while (at < chunk.length) {
     if (framing.bodyLeft > 0) {
@@ -89,15 +96,15 @@ function readFraming(call: GatedCall, framing: Framing, chunk: Buffer): void {
     framing.headFill++;
     if (framing.headFill < HEAD_BYTES) continue;
     framing.headFill = 0;
-    admitMessage(call, framing);
+    admitMessage(call);
     framing.bodyLeft = framing.length;
   }
   if (framing.bodyLeft === 0 && framing.headFill === 0) call.timeline.lastByte = nowMs();
 }
 
 /** Decides on a message by its frame head. */
-function admitMessage(call: GatedCall, framing: Framing): void {
-  const { method } = call;
+function admitMessage(call: GatedCall): void {
+  const { method, framing } = call;
   framing.messages++;
   if (method.kind === 'bidi') {
     if (framing.messages > BIDI_MESSAGES_MAX) refuse('RESOURCE_EXHAUSTED', `more than ${BIDI_MESSAGES_MAX} messages`);

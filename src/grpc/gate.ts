@@ -45,8 +45,7 @@ export function createGate(options: GateOptions, next: StreamListener): StreamLi
     const call = admit(options, stream, headers, rawHeaders);
     if (call === undefined) return;
     try {
-      next(stream, headers, flags, rawHeaders);
-      guardBody(call);
+      guardBody(call, () => next(stream, headers, flags, rawHeaders));
     } catch (error) {
       // Nothing else would catch it: we are called from an event of the HTTP/2 session.
       options.onFault(error);

@@ -44,6 +44,17 @@ export interface CallOwner {
 
 export type Encoding = 'identity' | 'gzip' | 'deflate';
 
+/** Where the body guard is in the framing of a body. */
+export interface Framing {
+  /** Bytes seen of a frame's head, 0-4. */
+  headFill: number;
+  flag: number;
+  length: number;
+  /** Bytes of the message still to come. */
+  bodyLeft: number;
+  messages: number;
+}
+
 export class GatedCall {
   readonly stream: GatedStream;
   readonly method: Method;
@@ -55,6 +66,7 @@ export class GatedCall {
   encoding: Encoding = 'identity';
   /** The flag byte of the (first) message. */
   compressed = false;
+  readonly framing: Framing = { headFill: 0, flag: 0, length: 0, bodyLeft: 0, messages: 0 };
   /** Body bytes seen, frame heads included. */
   receivedBytes = 0;
   /** When the reply was handed to the stream and how long it is; for the stall limit. */
