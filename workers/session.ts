@@ -131,7 +131,7 @@ export async function compileModel({
 }: CompileRequest): Promise<{ integerDivision: boolean }> {
   const scan = await scanFile(source, directory);
   const base = ortOptions(options);
-  const session = await ort.InferenceSession.create(source, {
+  const saving = {
     ...base,
     optimizedModelFilePath: target,
     extra: {
@@ -142,7 +142,8 @@ export async function compileModel({
         save_external_prepacked_constant_initializers: '1',
       },
     },
-  } as InferenceSession.SessionOptions);
+  } as InferenceSession.SessionOptions;
+  const session = await createSession(source, saving, options.executionProviders);
   await session.release();
   return { integerDivision: (scan?.integerDivision.length ?? 0) > 0 };
 }
@@ -167,6 +168,8 @@ async function createSession(
   options: InferenceSession.SessionOptions,
   providers: readonly string[],
 ): Promise<InferenceSession> {
+  // ONNX Runtime's own log would print paths to stderr in colour; what fails comes back as an error, which is logged as ours are.
+  ort.env.logLevel = 'fatal';
   try {
     return await ort.InferenceSession.create(path, options);
   } catch (error) {
@@ -199,8 +202,7 @@ function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
     graphOptimizationLevel: options.graphOptimizationLevel,
     enableCpuMemArena: options.enableCpuMemArena,
     enableMemPattern: options.enableMemPattern,
-    // ONNX Runtime's own log goes to stderr in colour; failures come back as errors, which are logged.
-    logSeverityLevel: 4,
+    logSeverityLevel: 4, // fatal, as above
     extra: nested(options.configEntries),
   } as InferenceSession.SessionOptions;
 }

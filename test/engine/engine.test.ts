@@ -28,6 +28,7 @@ writeModel(repository, 'gather', {
   versions: { 1: gatherModel() },
 });
 writeModel(repository, 'division', { versions: { 1: intDivModel() } });
+writeModel(repository, 'half', { config: batching(8), versions: { 1: identityModel('FP16', ['n']) } });
 writeModel(repository, 'found', { versions: { 1: dynamicOutputModel() } });
 writeModel(repository, 'text', { versions: { 1: stringModel() } });
 writeModel(repository, 'scalar', { versions: { 1: scalarModel() } });
@@ -174,6 +175,15 @@ describe('tensors', () => {
       const text = Buffer.from(outputs[0]!.data).subarray(4).toString();
       expect(text.includes(words[i]!)).toBe(true);
     }
+  });
+
+  test('FP16 comes back bit for bit', async () => {
+    const bits = new Uint16Array([0x3c00, 0x7e01, 0x8000, 0x0001, 0xfc00]);
+    const { outputs } = await infer(running.engine, {
+      modelName: 'half',
+      inputs: [tensor('INPUT0', 'FP16', [1, 5], bits)],
+    });
+    expect([...new Uint16Array(outputs[0]!.data.buffer)]).toEqual([...bits]);
   });
 
   test('a scalar is one element to clients, as Triton describes it', async () => {
