@@ -57,15 +57,16 @@ export class WeightCache {
     const external = files.length > 1;
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
     if (!external && (sessions < 2 || bytes < this.#options.minBytes)) return undefined;
-    await this.#ownRoot();
-    const directory = join(this.#options.directory, await this.#key(model, files));
-    const summaryFile = join(directory, 'scan.json');
-    const path = join(directory, 'model.onnx');
-    let summary = await readSummary(summaryFile);
-    if (!summary) {
-      summary = await this.#make(directory, compile);
+    try {
+      await this.#ownRoot();
+      const directory = join(this.#options.directory, await this.#key(model, files));
+      const summary = (await readSummary(join(directory, 'scan.json'))) ?? (await this.#make(directory, compile));
+      return { path: join(directory, 'model.onnx'), directory, integerDivision: summary.integerDivision };
+    } catch (error) {
+      // Nothing is lost but memory: what is wrong with the model itself, if anything, shows when it is loaded as it is.
+      this.#options.log.warn({ error }, 'weights are not shared between workers: the model cache could not be used');
+      return undefined;
     }
-    return { path, directory, integerDivision: summary.integerDivision };
   }
 
   async #make(directory: string, compile: (target: string) => Promise<ScanSummary>): Promise<ScanSummary> {
@@ -80,12 +81,7 @@ export class WeightCache {
       return summary;
     } catch (error) {
       await rm(building, { recursive: true, force: true }).catch(() => undefined);
-      if (error instanceof ServeError) throw error;
-      this.#options.log.error({ error }, 'model cache can not be written');
-      throw new ServeError(
-        'INTERNAL',
-        `model cache directory can't be written (${(error as NodeJS.ErrnoException).code}); see --model-cache-directory`,
-      );
+      throw error;
     }
   }
 

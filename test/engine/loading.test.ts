@@ -38,6 +38,20 @@ test('a large model is saved once, shared by all workers, and answers as before'
   expect(readdirSync(join(cache, entries[0]!)).sort()).toEqual(['model.onnx', 'model.onnx_data', 'scan.json']);
 });
 
+test('a cache that can not be written costs memory, not the model', async () => {
+  const repository = temporaryDirectory();
+  const file = join(temporaryDirectory(), 'file');
+  writeFileSync(file, '');
+  writeModel(repository, 'big', { versions: { 1: bigModel(8) } });
+  const { engine, stop, logged } = await startEngine(repository, {
+    modelCacheDirectory: join(file, 'cache'),
+    weightSharingMinBytes: 1,
+  });
+  expect((await infer(engine, { modelName: 'big', inputs: row(1024) })).outputs).toHaveLength(1);
+  expect(logged.filter((line) => line.startsWith('warn weights are not shared'))).toHaveLength(1);
+  await stop();
+});
+
 function externalModel(location: string): Buffer {
   const weights = { name: 'w', datatype: 'FP32' as const, shape: [4], external: { location, offset: 0, length: 16 } };
   return buildModel({
