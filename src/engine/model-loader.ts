@@ -69,7 +69,7 @@ export class ModelLoader {
     const file = { path, directory: dirname(path) };
     const cpuOnly = options.executionProviders.length === 1;
     const shared: SharedWeights | undefined = cpuOnly
-      ? await this.#options.weights.share(file, count, (target) =>
+      ? await this.#options.weights.share(file, count, options, (target) =>
           workers.compile(placed[0]!, { source: file.path, directory: file.directory, target, options }),
         )
       : undefined;

@@ -16,6 +16,7 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import type { SessionOptions } from './messages.js';
 
 export interface ModelFile {
   readonly path: string;
@@ -51,6 +52,7 @@ export class WeightCache {
   async share(
     model: ModelFile,
     sessions: number,
+    settings: SessionOptions,
     compile: (target: string) => Promise<ScanSummary>,
   ): Promise<SharedWeights | undefined> {
     const files = await filesOf(model.directory);
@@ -59,7 +61,7 @@ export class WeightCache {
     if (!external && (sessions < 2 || bytes < this.#options.minBytes)) return undefined;
     try {
       await this.#ownRoot();
-      const directory = join(this.#options.directory, await this.#key(model, files));
+      const directory = join(this.#options.directory, await this.#key(model, settings, files));
       const summary = (await readSummary(join(directory, 'scan.json'))) ?? (await this.#make(directory, compile));
       return { path: join(directory, 'model.onnx'), directory, integerDivision: summary.integerDivision };
     } catch (error) {
@@ -105,11 +107,24 @@ export class WeightCache {
     );
   }
 
-  async #key(model: ModelFile, files: readonly { name: string; bytes: number }[]): Promise<string> {
+  async #key(
+    model: ModelFile,
+    settings: SessionOptions,
+    files: readonly { name: string; bytes: number }[],
+  ): Promise<string> {
+    const { graphOptimizationLevel, configEntries } = settings;
     const hash = createHash('sha256');
     const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string };
     hash.update(
-      JSON.stringify([version, process.arch, cpus()[0]?.model, model.path.slice(model.directory.length), files]),
+      JSON.stringify([
+        version,
+        process.arch,
+        cpus()[0]?.model,
+        graphOptimizationLevel,
+        configEntries,
+        model.path.slice(model.directory.length),
+        files,
+      ]),
     );
     for (const { name } of files) {
       for await (const chunk of createReadStream(join(model.directory, name), { highWaterMark: 1 << 20 }))
