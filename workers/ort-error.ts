@@ -18,6 +18,20 @@ export function isShapeSurprise(message: string): boolean {
   );
 }
 
+/** Element types of ONNX that ONNX Runtime's JavaScript API has no tensors for, by their numbers in `TensorProto.DataType`. */
+const UNSERVED_TYPES: Readonly<Record<string, string>> = {
+  14: 'COMPLEX64',
+  15: 'COMPLEX128',
+  16: 'BFLOAT16 (BF16)',
+  17: 'FLOAT8E4M3FN',
+  18: 'FLOAT8E4M3FNUZ',
+  19: 'FLOAT8E5M2',
+  20: 'FLOAT8E5M2FNUZ',
+  21: 'UINT4',
+  22: 'INT4',
+  23: 'FLOAT4E2M1',
+};
+
 /** `message` of ONNX Runtime without build paths, function signatures and the location of the model. */
 export function cleanOrtMessage(message: string): string {
   const text = message
@@ -39,6 +53,14 @@ export function cleanOrtMessage(message: string): string {
 export function failureOf(error: unknown, phase: 'load' | 'run'): Failure {
   if (error instanceof ServeError) return { code: error.code, message: error.message };
   const message = error instanceof Error ? error.message : String(error);
+  const unserved = /^Unsupported data type: (\d+)$/.exec(message)?.[1];
+  if (unserved !== undefined) {
+    const type = UNSERVED_TYPES[unserved] ?? `number ${unserved}`;
+    return {
+      code: 'UNIMPLEMENTED',
+      message: `an input or output is of ONNX type ${type}, which ONNX Runtime's JavaScript API has no tensors for: cast it in the graph`,
+    };
+  }
   const text = cleanOrtMessage(message);
   if (MEMORY.test(message)) return { code: 'RESOURCE_EXHAUSTED', message: `onnx runtime ran out of memory: ${text}` };
   if (phase === 'run' && DATA_FAULT.test(message))

@@ -40,6 +40,8 @@ export interface WeightCacheOptions {
 
 export class WeightCache {
   readonly #options: WeightCacheOptions;
+  /** Entries being made, by directory: models of the same content that load at once share one making. */
+  readonly #making = new Map<string, Promise<ScanSummary>>();
 
   constructor(options: WeightCacheOptions) {
     this.#options = options;
@@ -62,13 +64,21 @@ export class WeightCache {
     try {
       await this.#ownRoot();
       const directory = join(this.#options.directory, await this.#key(model, settings, files));
-      const summary = (await readSummary(join(directory, 'scan.json'))) ?? (await this.#make(directory, compile));
+      const summary = (await readSummary(join(directory, 'scan.json'))) ?? (await this.#makeOnce(directory, compile));
       return { path: join(directory, 'model.onnx'), directory, integerDivision: summary.integerDivision };
     } catch (error) {
       // Nothing is lost but memory: what is wrong with the model itself, if anything, shows when it is loaded as it is.
       this.#options.log.warn({ error }, 'weights are not shared between workers: the model cache could not be used');
       return undefined;
     }
+  }
+
+  #makeOnce(directory: string, compile: (target: string) => Promise<ScanSummary>): Promise<ScanSummary> {
+    const underway = this.#making.get(directory);
+    if (underway) return underway;
+    const making = this.#make(directory, compile).finally(() => this.#making.delete(directory));
+    this.#making.set(directory, making);
+    return making;
   }
 
   async #make(directory: string, compile: (target: string) => Promise<ScanSummary>): Promise<ScanSummary> {

@@ -38,6 +38,21 @@ test('a large model is saved once, shared by all workers, and answers as before'
   expect(readdirSync(join(cache, entries[0]!)).sort()).toEqual(['model.onnx', 'model.onnx_data', 'scan.json']);
 });
 
+test('models of the same content that load at once share one entry', async () => {
+  const repository = temporaryDirectory();
+  const cache = join(temporaryDirectory(), 'cache');
+  const names = ['one', 'two', 'three', 'four'];
+  for (const name of names) writeModel(repository, name, { versions: { 1: bigModel(8) } });
+  const { logged, stop } = await startEngine(repository, {
+    modelCacheDirectory: cache,
+    weightSharingMinBytes: 1 << 20,
+  });
+  await stop();
+  expect(logged.filter((line) => line.startsWith('warn'))).toEqual([]);
+  expect(logged.filter((line) => line.includes('"sharedWeights":true'))).toHaveLength(names.length);
+  expect(readdirSync(cache)).toHaveLength(1);
+});
+
 test('a cache that can not be written costs memory, not the model', async () => {
   const repository = temporaryDirectory();
   const file = join(temporaryDirectory(), 'file');
@@ -172,4 +187,18 @@ test('the engine is not ready before its models are', () => {
   });
   expect(running.engine.isReady()).toBe(false);
   return running.close();
+});
+
+test('a BF16 model is refused with the type and what to do, and nothing else suffers', async () => {
+  const repository = temporaryDirectory();
+  writeModel(repository, 'half', { versions: { 1: identityModel('BF16', ['n']) } });
+  writeModel(repository, 'whole', { versions: { 1: identityModel('FP32', ['n']) } });
+  const { engine, stop } = await startEngine(repository);
+  const [half, whole] = engine.repositoryIndex(false);
+  await stop();
+  expect(half).toMatchObject({ name: 'half', state: 'UNAVAILABLE' });
+  expect(half!.reason).toBe(
+    "an input or output is of ONNX type BFLOAT16 (BF16), which ONNX Runtime's JavaScript API has no tensors for: cast it in the graph",
+  );
+  expect(whole).toMatchObject({ name: 'whole', state: 'READY' });
 });
