@@ -166,11 +166,15 @@ function checkBytesElements(model: Model, spec: TensorSpec, data: Uint8Array, ex
         `incomplete string data for ${where}, expecting string of length ${length} but only ${left - 4} bytes available`,
       );
     }
-    // ONNX Runtime's strings are text in JavaScript: other bytes would come back changed.
-    if (!isUtf8(data.subarray(at + 4, at + 4 + length))) {
+    const element = data.subarray(at + 4, at + 4 + length);
+    // ONNX Runtime's strings are text in JavaScript: other bytes would come back changed, and a NUL would end the string.
+    if (!isUtf8(element)) {
       throw invalid(
         `string element ${count} of ${where} is not valid UTF-8, which this model's string tensors require`,
       );
+    }
+    if (element.includes(0)) {
+      throw invalid(`string element ${count} of ${where} has a NUL byte, at which this model's string tensors end`);
     }
     at += 4 + length;
   }

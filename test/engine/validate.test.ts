@@ -225,6 +225,7 @@ describe('a request is refused for', () => {
       "expected 1 string elements for inference input 'INPUT0' for model 'text', got 0",
     ],
     ['bytes that are not UTF-8', rawStrings(new Uint8Array([0xff, 0xfe])), 'is not valid UTF-8'],
+    ['a NUL byte, which ONNX Runtime would cut a string at', rawStrings('one\0two'), 'string element 0 of'],
   ])('BYTES with %s', async (_, data, text) => {
     const names = running.engine.modelMetadata('text', '').inputs.map(({ name }) => name);
     const inputs = names.map((name, i) => ({
