@@ -4,6 +4,7 @@
  * Called by `infer-route.ts` from within the engine's `onResponse`, while the outputs are lent: they are copied once, either printed
  * or moved as bytes into the one buffer that is sent. Large JSON is printed by the pool, from a copy of its own.
  */
+import { copyBytes } from '../base/copy-bytes.js';
 import { JsonWriter } from '../base/json-writer.js';
 import type { JsonInferResponse, JsonOutput } from '../base/tensor-json.js';
 import { printInferResponse } from '../base/tensor-json-print.js';
@@ -66,16 +67,13 @@ function printElsewhere(
   });
 }
 
-function appendTensors(body: Uint8Array, from: number, outputs: readonly InferOutput[]): void {
+function appendTensors(body: Buffer, from: number, outputs: readonly InferOutput[]): void {
   let at = from;
-  for (const { data } of outputs) {
-    body.set(data, at);
-    at += data.length;
-  }
+  for (const { data } of outputs) at = copyBytes(body, data, at);
 }
 
 function copied(data: Uint8Array): Uint8Array<ArrayBuffer> {
-  const copy = new Uint8Array(data.length);
-  copy.set(data);
+  const copy = Buffer.allocUnsafeSlow(data.length);
+  copyBytes(copy, data, 0);
   return copy;
 }
