@@ -20,12 +20,15 @@ export interface InflateJob {
   done(result: Buffer | ServeError): void;
 }
 
-/** Messages inflated side by side; more would only fight for zlib's threads, and each holds its output twice for a moment. */
+/** Messages inflated side by side; more would only fight for zlib's threads. */
 const SIDE_BY_SIDE = 2;
 /** What is inflated on the spot: for small messages a stream costs more than the work. */
 const SYNC_INPUT_MAX = 16 * 1024;
 const SYNC_OUTPUT_MAX = 64 * 1024;
 const CHUNK_BYTES = 64 * 1024;
+/** Head and trailer of an empty gzip message. */
+const GZIP_MIN_BYTES = 18;
+const DEFLATE_RATIO_MAX = 1032;
 
 const FAILED = 'failed to decompress message';
 
@@ -78,7 +81,7 @@ function inflateSmall(job: InflateJob): Buffer | ServeError | undefined {
 function inflateStreaming(job: InflateJob, settle: (result: Buffer | ServeError) => void): void {
   const options = { chunkSize: CHUNK_BYTES };
   const engine: Gunzip | Inflate = job.encoding === 'gzip' ? createGunzip(options) : createInflate(options);
-  const parts: Buffer[] = [];
+  let output = Buffer.alloc(0);
   let total = 0;
   let settled = false;
   const finish = (result: Buffer | ServeError): void => {
@@ -87,20 +90,43 @@ function inflateStreaming(job: InflateJob, settle: (result: Buffer | ServeError)
     engine.destroy();
     settle(result);
   };
+  /** Makes room for `bytes` in all; false when the budget has none. */
+  const grow = (bytes: number): boolean => {
+    const capacity = Math.min(Math.max(bytes, 2 * output.length, CHUNK_BYTES), job.maxBytes);
+    if (!job.reserve(capacity - output.length)) return false;
+    const larger = Buffer.allocUnsafeSlow(capacity);
+    output.copy(larger, 0, 0, total);
+    output = larger;
+    return true;
+  };
+  const expected = expectedBytes(job);
+  if (!grow(expected)) {
+    finish(overBudget(expected));
+    return;
+  }
   engine.on('error', () => finish(new ServeError('INTERNAL', FAILED)));
   engine.on('data', (part: Buffer) => {
     if (settled) return;
-    total += part.length;
-    parts.push(part);
+    const next = total + part.length;
     if (!job.isWanted()) finish(new ServeError('CANCELLED', 'the caller has left'));
-    else if (total > job.maxBytes) finish(overLimit(job.maxBytes));
-    else if (!job.reserve(part.length)) finish(overBudget(total));
+    else if (next > job.maxBytes) finish(overLimit(job.maxBytes));
+    else if (next > output.length && !grow(next)) finish(overBudget(next));
+    else total += part.copy(output, total);
   });
   engine.on('end', () => {
     if (engine.bytesWritten !== job.bytes.length) finish(new ServeError('INTERNAL', FAILED));
-    else finish(Buffer.concat(parts, total));
+    else finish(output.subarray(0, total));
   });
   engine.end(job.bytes);
+}
+
+/**
+ * What the message will come to: gzip ends with the size of its content. A client may lie, so it is only a hint for memory, and never
+ * more than deflate can make of so many bytes.
+ */
+function expectedBytes({ bytes, encoding, maxBytes }: InflateJob): number {
+  if (encoding !== 'gzip' || bytes.length < GZIP_MIN_BYTES) return 0;
+  return Math.min(bytes.readUInt32LE(bytes.length - 4), bytes.length * DEFLATE_RATIO_MAX, maxBytes);
 }
 
 function overLimit(maxBytes: number): ServeError {
