@@ -76,8 +76,15 @@ export class Timeline {
     let total = 0;
     for (let i = 0; i < lengths.length; i++) {
       total += lengths[i]!;
-      text += `${PHASES[i]};dur=${lengths[i]!.toFixed(3)}, `;
+      text += `${PHASES[i]};dur=${threeDecimals(lengths[i]!)}, `;
     }
-    return `${text}total;dur=${total.toFixed(3)}`;
+    return `${text}total;dur=${threeDecimals(total)}`;
   }
+}
+
+/** `toFixed(3)` of a length in milliseconds, at less than half the cost: nine of them stand on every reply. */
+function threeDecimals(ms: number): string {
+  const us = Math.round(ms * 1e3);
+  const whole = Math.floor(us / 1e3);
+  return `${whole}.${String(us - whole * 1e3).padStart(3, '0')}`;
 }

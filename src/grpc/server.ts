@@ -125,7 +125,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
         methods: registry.methods,
         owner,
         isDraining: () => draining,
-        onFault: (error) => log.error({ err: error }, 'gRPC call failed on its way in'),
+        onFault: (error) => log.error({ error: error }, 'gRPC call failed on its way in'),
       },
       theirs,
     ),

@@ -139,7 +139,7 @@ export class Reply {
 
   /** Sends an error. One without a cause the client may know of (INTERNAL by a bug) goes to the log with its stack. */
   fail(error: ServeError): void {
-    if (error.cause !== undefined) this.#log.error({ err: error.cause, rpc: this.call.method.rpc }, error.message);
+    if (error.cause !== undefined) this.#log.error({ error: error.cause, rpc: this.call.method.rpc }, error.message);
     if (!this.call.finish()) return;
     this.timeline.encoded = this.call.repliedMs = nowMs();
     this.call.phase = 'replying';
