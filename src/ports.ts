@@ -103,6 +103,8 @@ export function openPorts(
       corsOrigins: config.httpCorsOrigin,
       ...(tls && { tls }),
       draining: () => engine.isStopping,
+      // What runs when the time is over still gets its reply; a second before the launcher ends it all, the rest is dropped.
+      closeGraceMs: config.exitTimeoutSecs * 1000 + 4000,
       onInternalError: (error) =>
         log.error({ error: error.cause ?? error }, 'a REST request failed by a fault of the server'),
       onFinished: ({ arm, modelName, timeline }) => {

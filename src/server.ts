@@ -60,8 +60,6 @@ async function serve(config: Config): Promise<void> {
       await jsonPool.close();
       await loading.catch(() => undefined);
       await running.close();
-      log.info({}, 'stopped');
-      log.flush();
     })());
 
   let loading: Promise<void> = Promise.resolve();
@@ -144,6 +142,8 @@ function listenToStopSignals(log: RootLog, config: Config, stop: () => Promise<v
     log.info({ why, exitTimeoutSecs: config.exitTimeoutSecs }, 'stopping: finishing what is accepted');
     stop().then(
       () => {
+        log.info({}, 'stopped');
+        log.flush();
         process.exitCode = 0;
         if (process.connected) process.disconnect();
       },
@@ -158,6 +158,7 @@ function listenToStopSignals(log: RootLog, config: Config, stop: () => Promise<v
   const forced = () => process.kill(process.pid, 'SIGKILL');
   onStopSignals(process.connected ? { graceful } : { graceful, forced });
   process.once('disconnect', () => {
-    if (!stopping) graceful('the launcher is gone');
+    // A server whose start failed hangs up itself, and its exit code stands.
+    if (!stopping && process.exitCode === undefined) graceful('the launcher is gone');
   });
 }

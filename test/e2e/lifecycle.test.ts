@@ -1,0 +1,371 @@
+/**
+ * How the real server starts, stops, dies and comes back, as its users and its service manager see it.
+ *
+ * A request that must be under way is one that computes for as long as the test needs, and the metrics tell that it has been taken.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, test } from 'vitest';
+import { OPTIONS } from '../../src/base/options.js';
+import { call, connect } from '../grpc/front-end.js';
+import { temporaryDirectory } from '../support/engine.js';
+import { identityModel, slowModel, writeModel } from '../support/onnx.js';
+import { type ServerOptions, startServer, type TestServer } from '../support/server.js';
+import { ARMS, createArmClient, type RawTensor } from './arms.js';
+
+const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+const ROW: RawTensor = { name: 'INPUT0', datatype: 'FP32', shape: [1, 16], data: Buffer.alloc(64, 1) };
+
+const servers: TestServer[] = [];
+afterEach(async () => {
+  for (const server of servers.splice(0)) {
+    // A second signal forces it, also where a test left work behind.
+    server.process.kill('SIGTERM');
+    server.process.kill('SIGTERM');
+    await server.exited;
+  }
+});
+
+async function start(options: Partial<ServerOptions> = {}): Promise<TestServer> {
+  const server = await startServer({ repository: repository(), ...options });
+  servers.push(server);
+  return server;
+}
+
+/** `quick` answers at once, `short` in about a second, `long` in minutes. */
+function repository(): string {
+  const directory = temporaryDirectory();
+  writeModel(directory, 'quick', { versions: { 1: identityModel('FP32', [16]) } });
+  writeModel(directory, 'short', { versions: { 1: slowModel(3_000) } });
+  writeModel(directory, 'long', { versions: { 1: slowModel(1_000_000) } });
+  return directory;
+}
+
+/** Resolves when the server says that `count` requests are accepted and not answered. */
+async function inFlight(server: TestServer, count: number): Promise<void> {
+  for (;;) {
+    const text = await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text();
+    if (text.includes(`\ntensorwire_requests_in_flight ${count}\n`)) return;
+  }
+}
+
+/** The serving process, by its own log. */
+function servingPid(server: TestServer): number {
+  return Number([...server.stderr.matchAll(/"pid":(\d+),"model"/g)].at(-1)![1]);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+async function refused(server: TestServer): Promise<void> {
+  await expect(fetch(`http://127.0.0.1:${server.httpPort}/v2/health/live`)).rejects.toMatchObject({
+    cause: { code: 'ECONNREFUSED' },
+  });
+  const stub = connect('open', server.grpcPort);
+  expect((await call(stub, 'ServerLive', {})).error).toMatchObject({ code: 14 });
+  stub.close();
+}
+
+/** Runs the command until it ends by itself. */
+async function run(...args: string[]) {
+  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk) => (stdout += chunk));
+  child.stderr.on('data', (chunk) => (stderr += chunk));
+  const [code] = await once(child, 'close');
+  return { code, stdout, stderr };
+}
+
+const FREE = ['http', 'grpc', 'metrics'].flatMap((name) => [`--${name}-port=0`, `--${name}-address=127.0.0.1`]);
+
+describe('SIGTERM', () => {
+  test('what is accepted on both protocols is answered, what is new is refused, the exit code is 0', async () => {
+    const server = await start();
+    const client = createArmClient(server);
+    const health = connect('health', server.grpcPort);
+    const watched: string[] = [];
+    const watch = health.watch!({ service: '' });
+    watch.on('data', ({ status }: { status: string }) => watched.push(status)).on('error', () => {});
+    await once(watch, 'data');
+    // More than can run at once: some still wait in the queue.
+    const replies = Promise.all(ARMS.map((arm) => client.infer(arm, 'short', [ROW])));
+    await inFlight(server, ARMS.length);
+    server.process.kill('SIGTERM');
+    await server.waitFor(/stopping: finishing what is accepted/);
+    await refused(server);
+    const late = connect('open', server.grpcPort);
+    expect((await call(late, 'ServerReady', {})).error).toMatchObject({ code: 14 });
+    late.close();
+    const outputs = await replies;
+    expect(outputs.map(([output]) => output!.shape)).toEqual(ARMS.map(() => [1, 16]));
+    expect(new Set(outputs.map(([output]) => Buffer.from(output!.data).toString('hex'))).size).toBe(1);
+    expect(await server.exited).toEqual({ code: 0, signal: null });
+    expect(watched).toEqual(['SERVING', 'NOT_SERVING']);
+    expect(server.stderr).toMatch(/"message":"stopped"}\n$/);
+    client.close();
+    health.close();
+  });
+
+  test('an idle server stops at once, its idle connections closed', async () => {
+    const server = await start();
+    const client = createArmClient(server);
+    for (const arm of ARMS) await client.infer(arm, 'quick', [ROW]);
+    expect(await server.stop()).toBe(0);
+    client.close();
+  });
+
+  test('a second one ends a server that still computes, with exit code 1', async () => {
+    const server = await start();
+    const pid = servingPid(server);
+    const client = createArmClient(server);
+    const lost = Promise.allSettled([
+      client.infer('REST JSON', 'long', [ROW]),
+      client.infer('gRPC raw', 'long', [ROW]),
+    ]);
+    await inFlight(server, 2);
+    server.process.kill('SIGTERM');
+    await server.waitFor(/stopping: finishing what is accepted/);
+    expect(isAlive(pid)).toBe(true);
+    server.process.kill('SIGTERM');
+    expect(await server.exited).toEqual({ code: 1, signal: null });
+    expect(isAlive(pid)).toBe(false);
+    expect((await lost).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    client.close();
+  });
+
+  test('what still waits when --exit-timeout-secs are over is refused, what runs is finished, the exit code is 0', async () => {
+    const server = await start({ args: ['--exit-timeout-secs=0', '--worker-count=1'] });
+    const client = createArmClient(server);
+    // One runs and one batch of up to four may be prepared; the others wait.
+    const asked = Array.from({ length: 12 }, (_, i) => client.infer(ARMS[i % ARMS.length]!, 'short', [ROW]));
+    const answers = Promise.allSettled(asked);
+    await inFlight(server, asked.length);
+    server.process.kill('SIGTERM');
+    expect(await server.exited).toEqual({ code: 0, signal: null });
+    const refusals = (await answers).filter((answer) => answer.status === 'rejected');
+    expect(refusals.length).toBeGreaterThan(0);
+    expect(refusals.length).toBeLessThan(asked.length);
+    for (const { reason } of refusals) expect(reason.message).toContain('server is shutting down');
+    client.close();
+  });
+});
+
+describe('a native death', () => {
+  test('of the serving process is followed by a restart on the same ports', async () => {
+    const server = await start();
+    const client = createArmClient(server);
+    const lost = client.infer('REST JSON', 'long', [ROW]).catch((error: Error) => error);
+    await inFlight(server, 1);
+    const first = servingPid(server);
+    process.kill(first, 'SIGSEGV');
+    expect(await lost).toBeInstanceOf(Error);
+    await server.waitFor(/first inference[\s\S]*first inference/);
+    expect(servingPid(server)).not.toBe(first);
+    expect(isAlive(first)).toBe(false);
+    const again = createArmClient(server);
+    for (const arm of ARMS) expect((await again.infer(arm, 'quick', [ROW]))[0]).toMatchObject({ shape: [1, 16] });
+    expect(server.stderr).toContain('died natively: starting it again');
+    expect(await server.stop()).toBe(0);
+    again.close();
+    client.close();
+  });
+
+  test('of the launcher leaves a server that finishes what it has and goes', async () => {
+    const server = await start();
+    const pid = servingPid(server);
+    const client = createArmClient(server);
+    const replies = Promise.all([
+      client.infer('REST binary', 'short', [ROW]),
+      client.infer('gRPC typed', 'short', [ROW]),
+    ]);
+    await inFlight(server, 2);
+    server.process.kill('SIGKILL');
+    await server.waitFor(/"why":"the launcher is gone"/);
+    await refused(server);
+    expect((await replies).map(([output]) => output!.shape)).toEqual([
+      [1, 16],
+      [1, 16],
+    ]);
+    // The serving process holds stdout too: it has ended when that is closed.
+    expect(await server.exited).toEqual({ code: null, signal: 'SIGKILL' });
+    expect(server.stderr).toMatch(new RegExp(`"pid":${pid},"message":"stopped"}\\n$`));
+    client.close();
+  });
+});
+
+describe('a start that can not succeed is one line on stderr and exit code 1', () => {
+  test.each(['grpc', 'http', 'metrics'])('a %s port in use', async (name) => {
+    const blocker = createServer().listen(0, '127.0.0.1');
+    await once(blocker, 'listening');
+    const { port } = blocker.address() as AddressInfo;
+    const ended = await run('--model-repository', temporaryDirectory(), ...FREE, `--${name}-port=${port}`);
+    expect(ended).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(
+        new RegExp(
+          `^tensorwire: \\S+ can't listen on --${name}-port ${port} at 127\\.0\\.0\\.1: the port is in use\\n$`,
+        ),
+      ),
+    });
+    blocker.close();
+    await once(blocker, 'close');
+  });
+
+  test('an address that this machine has not', async () => {
+    const { code, stdout, stderr } = await run(...FREE, '--http-address=203.0.113.7');
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/^tensorwire: .*203\.0\.113\.7: no such address on this machine\n$/);
+  });
+
+  test.each([
+    ['that is not there', () => '/nowhere/models', 'is not there'],
+    [
+      'that is a file',
+      () => {
+        const file = join(temporaryDirectory(), 'file');
+        writeFileSync(file, '');
+        return file;
+      },
+      'is a file',
+    ],
+  ])('a repository %s', async (_, path, text) => {
+    const { code, stdout, stderr } = await run(...FREE, '--model-repository', path());
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(new RegExp(`^tensorwire: option --model-repository: .*${text}\\n$`));
+  });
+
+  test.each([
+    ['--http-prt=1', '"--http-prt" is unknown; did you mean --http-port?'],
+    ['--http-port=80000', 'option --http-port: "80000" must be'],
+    ['--log-level=loud', 'option --log-level: "loud" must be'],
+    ['--worker-count=many', 'option --worker-count: "many" must be'],
+    ['--http-use-ssl=true', 'needs --http-server-cert'],
+  ])('%s', async (option, text) => {
+    const { code, stdout, stderr } = await run(option);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toContain(text);
+    expect(stderr).toMatch(/^tensorwire: .*\n$/);
+  });
+
+  test('a model that can not be read, where --exit-on-error asks for that', async () => {
+    const directory = repository();
+    writeModel(directory, 'broken', { versions: { 1: Buffer.from('not a model') } });
+    const { code, stdout, stderr } = await run(
+      ...FREE,
+      '--model-repository',
+      directory,
+      '--exit-on-error=true',
+      '--log-level=silent',
+    );
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/^tensorwire: model 'broken' failed to load \(--exit-on-error\): .+\n$/);
+  });
+});
+
+test('a model that can not be read leaves the others serving, and banner, log and index say why', async () => {
+  const directory = repository();
+  writeModel(directory, 'broken', { versions: { 1: Buffer.from('not a model') } });
+  writeModel(directory, 'mistyped', { config: 'max_batch_size: "four"', versions: { 1: identityModel('FP32', [4]) } });
+  writeModel(directory, 'hollow', { config: 'max_batch_size: 4', versions: {} });
+  const server = await start({ repository: directory });
+  const client = createArmClient(server);
+  await client.infer('gRPC raw', 'quick', [ROW]);
+  const index = await fetch(`http://127.0.0.1:${server.httpPort}/v2/repository/index`, { method: 'POST' });
+  const failed = ((await index.json()) as { name: string; state: string; reason: string }[]).filter(
+    ({ state }) => state !== 'READY',
+  );
+  expect(failed.map(({ name }) => name).toSorted()).toEqual(['broken', 'hollow', 'mistyped']);
+  await server.waitFor(/first inference/);
+  for (const { name, reason } of failed) {
+    expect(reason).toMatch(/\w/);
+    // No path of this machine leaves by the protocol.
+    expect(reason).not.toContain(directory);
+    expect(server.stdout).toMatch(new RegExp(`^ +${name} .*UNAVAILABLE|^ +${name} .*UNKNOWN`, 'm'));
+    expect(server.stdout).toContain(reason);
+    expect(server.stderr).toContain(`"model":"${name}"`);
+  }
+  // Strict readiness: not all models are there.
+  expect((await fetch(`http://127.0.0.1:${server.httpPort}/v2/health/ready`)).status).toBe(400);
+  await expect(client.infer('REST JSON', 'broken', [ROW])).rejects.toThrow(/broken/);
+  client.close();
+});
+
+test('--help lists every option with its flag and its variable', async () => {
+  const { code, stdout, stderr } = await run('--help');
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  for (const key of Object.keys(OPTIONS)) {
+    const flag = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    expect(stdout).toMatch(new RegExp(`--${flag}\\b`));
+  }
+});
+
+describe('nobody who reads', () => {
+  test('its stdout after the first line: it serves all the same', async () => {
+    const free = await freePorts(2);
+    const ports = [`--http-port=${free[0]}`, `--grpc-port=${free[1]}`, '--metrics-port=0'];
+    const command = [process.execPath, MAIN, '--model-repository', repository(), ...FREE, ...ports]
+      .map((part) => `'${part}'`)
+      .join(' ');
+    // The shell tells its own id and becomes the launcher, so that it can be signalled.
+    const child = spawn('sh', ['-c', `{ echo $$ >&2; exec ${command}; } | head -1`], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    await serves(child, { httpPort: free[0]!, grpcPort: free[1]! });
+  });
+
+  test('its stdout and stderr from the start: it serves all the same', async () => {
+    const free = await freePorts(2);
+    const ports = [`--http-port=${free[0]}`, `--grpc-port=${free[1]}`, '--metrics-port=0'];
+    const child = spawn(process.execPath, [MAIN, '--model-repository', repository(), ...FREE, ...ports], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    child.stdout.destroy();
+    child.stderr.destroy();
+    await serves(child, { httpPort: free[0]!, grpcPort: free[1]! });
+  });
+
+  /** Waits until it answers, asks for good things and bad, and stops it. */
+  async function serves(child: ChildProcess, ports: { httpPort: number; grpcPort: number }): Promise<void> {
+    const ended = once(child, 'exit');
+    let pid = child.pid!;
+    child.stderr?.once('data', (text: Buffer) => {
+      pid = Number(/^\d+/.exec(text.toString())?.[0] ?? pid);
+    });
+    const client = createArmClient(ports);
+    const url = `http://127.0.0.1:${ports.httpPort}/v2/health/ready`;
+    while (
+      (await fetch(url).then(
+        (reply) => reply.status,
+        () => 0,
+      )) !== 200
+    )
+      if (child.exitCode !== null) throw new Error('it ended');
+    for (let i = 0; i < 20; i++) {
+      for (const arm of ARMS) await client.infer(arm, 'quick', [ROW]);
+      await expect(client.infer('gRPC raw', 'nothing', [ROW])).rejects.toThrow('unknown model');
+    }
+    process.kill(pid, 'SIGTERM');
+    await ended;
+    client.close();
+  }
+});
+
+/** Ports that were free a moment ago. */
+async function freePorts(count: number): Promise<number[]> {
+  const held = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
+  await Promise.all(held.map((server) => once(server, 'listening')));
+  const ports = held.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(held.map((server) => once(server.close(), 'close')));
+  return ports;
+}
