@@ -125,11 +125,12 @@ function split(
   const own = clientDims(spec, dims.slice(1));
   const elementsPerRow = elementCount(own);
   const rowBytes = elementsPerRow * DATATYPES[datatype].byteSize;
+  if (entries.length === 1) return [{ name, datatype, shape: [rows, ...own], data: bytes }];
   let at = 0;
   return entries.map((entry) => {
     const end =
       datatype === 'BYTES' ? skipBytesElements(bytes, at, elementsPerRow * entry.rows) : at + rowBytes * entry.rows;
-    const data = entries.length === 1 ? bytes : bytes.subarray(at, end);
+    const data = bytes.subarray(at, end);
     at = end;
     return { name, datatype, shape: [entry.rows, ...own], data };
   });

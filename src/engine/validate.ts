@@ -4,15 +4,13 @@
  *
  * Called by the engine's door. Texts are Triton's: clients and their tests match parts of them. Every refusal is INVALID_ARGUMENT.
  */
-import { isUtf8 } from 'node:buffer';
-import { DATATYPES } from '../base/datatype.js';
 import { invalid, printable } from '../base/errors.js';
-import { bytesElementLength } from '../runtime/tensor.js';
 import type { Entry } from './entry.js';
 import { refuseDivisionOverflow } from './integer-division.js';
 import type { Model } from './model.js';
 import type { QueuePolicy } from './model-config.js';
 import { knownParameters } from './parameters.js';
+import { checkTensorData } from './tensor-data.js';
 import { elementCount, sessionDims, type TensorSpec } from './tensor-spec.js';
 import type { InferHandler, InferInput, InferRequest } from './types.js';
 
@@ -38,7 +36,7 @@ export function admit(model: Model, request: InferRequest, handler: InferHandler
     else if (model.batching && own !== rows) {
       throw invalid(`input '${spec.name}' batch size does not match other inputs for '${model.name}'`);
     }
-    checkData(model, spec, input);
+    checkTensorData(model, spec, input);
     data[position] = input.data;
     dims[position] = sessionDims(spec, model.batching ? input.shape.slice(1) : input.shape);
     byteLength += input.data.byteLength;
@@ -128,61 +126,6 @@ function checkShape(model: Model, spec: TensorSpec, shape: readonly number[]): n
     throw invalid(`input '${spec.name}' has batch size 0 but model '${model.name}' requires at least 1`);
   }
   return rows;
-}
-
-function checkData(model: Model, spec: TensorSpec, { shape, data }: InferInput): void {
-  const count = elementCount(shape);
-  if (spec.datatype === 'BYTES') {
-    checkBytesElements(model, spec, data, count);
-    return;
-  }
-  const expected = count * DATATYPES[spec.datatype].byteSize;
-  if (data.byteLength !== expected) {
-    throw invalid(
-      `input byte size mismatch for input '${spec.name}' for model '${model.name}'. Expected ${expected}, got ${data.byteLength}`,
-    );
-  }
-  if (spec.datatype === 'BOOL' && data.some((byte) => byte > 1)) {
-    throw invalid(`input '${spec.name}' for model '${model.name}' has BOOL bytes other than 0 and 1`);
-  }
-}
-
-function checkBytesElements(model: Model, spec: TensorSpec, data: Uint8Array, expected: number): void {
-  const where = `inference input '${spec.name}' for model '${model.name}'`;
-  let at = 0;
-  let count = 0;
-  for (; at < data.byteLength; count++) {
-    const left = data.byteLength - at;
-    if (left < 4) {
-      throw invalid(
-        `incomplete string length indicator for ${where}, expecting 4 bytes but only ${left} bytes available. Please make sure the string length indicator is in one buffer.`,
-      );
-    }
-    if (count === expected)
-      throw invalid(`unexpected number of string elements ${count + 1} for ${where}, expecting ${expected}`);
-    const length = bytesElementLength(data, at);
-    if (length > left - 4) {
-      throw invalid(
-        `incomplete string data for ${where}, expecting string of length ${length} but only ${left - 4} bytes available`,
-      );
-    }
-    const element = data.subarray(at + 4, at + 4 + length);
-    // ONNX Runtime's strings are text in JavaScript: other bytes would come back changed, and a NUL would end the string.
-    if (!isUtf8(element)) {
-      throw invalid(
-        `string element ${count} of ${where} is not valid UTF-8, which this model's string tensors require`,
-      );
-    }
-    if (element.includes(0)) {
-      throw invalid(`string element ${count} of ${where} has a NUL byte, at which this model's string tensors end`);
-    }
-    at += 4 + length;
-  }
-  if (count !== expected) {
-    throw invalid(
-      `expected ${expected} string elements for inference input '${spec.name}' for model '${model.name}', got ${count}`,
-    );
-  }
 }
 
 const allOutputs = new WeakMap<Model, readonly number[]>();
