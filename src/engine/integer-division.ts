@@ -9,6 +9,7 @@ import { invalid } from '../base/errors.js';
 import type { Model } from './model.js';
 
 // Narrower types are divided as 32-bit values, where the quotient exists.
+const LEAST_INT32 = -(2 ** 31);
 const WIDTH: Partial<Record<string, 4 | 8>> = { INT32: 4, INT64: 8 };
 
 /** Throws INVALID_ARGUMENT naming the input that holds the least value of its type. `data` is by the model's input positions. */
@@ -26,11 +27,10 @@ export function refuseDivisionOverflow(model: Model, data: readonly (Uint8Array 
 
 /** Whether some element is 0x80 in its highest byte and 0 in all others (little-endian). */
 function holdsLeast(bytes: Uint8Array, width: 4 | 8): boolean {
-  for (let top = width - 1; top < bytes.byteLength; top += width) {
-    if (bytes[top] !== 0x80) continue;
-    let low = top - width + 1;
-    while (low < top && bytes[low] === 0) low++;
-    if (low === top) return true;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const high = width - 4;
+  for (let at = 0; at < bytes.byteLength; at += width) {
+    if (view.getInt32(at + high, true) === LEAST_INT32 && (high === 0 || view.getInt32(at, true) === 0)) return true;
   }
   return false;
 }
