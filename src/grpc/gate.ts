@@ -5,7 +5,9 @@
  * metadata size, encoding and drain; the body is `body-guard.ts`'s. Must not know a service's messages.
  */
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import { nowMs } from '../base/clock.js';
 import { printable } from '../base/errors.js';
+import { Timeline } from '../base/timeline.js';
 import { guardBody } from './body-guard.js';
 import { type CallOwner, GatedCall, refuseStream, respondAndClose } from './gated-call.js';
 import { parseGrpcTimeoutMs } from './grpc-timeout.js';
@@ -71,7 +73,9 @@ function admit(
   const method = methods.get(path);
   if (method === undefined) {
     const message = `The server does not implement the method ${printable(path, 256)}`;
-    return void refuseStream(stream, 'UNIMPLEMENTED', message, {});
+    // Nothing has been done for it, but no reply goes without its budget.
+    const timing = new Timeline(nowMs()).serverTiming();
+    return void refuseStream(stream, 'UNIMPLEMENTED', message, { 'server-timing': timing });
   }
   const call = new GatedCall(stream, method, owner);
   if (isDraining() && !method.whileDraining) return void call.refuse('UNAVAILABLE', DRAINING);
