@@ -6,9 +6,12 @@
 import { printable, ServeError } from '#src/base/errors';
 import type { Failure } from '#src/runtime/messages';
 
-/** A kernel that refused what the request's values asked for, as against a model that can't run at all. */
-const DATA_FAULT =
-  /out of (data )?(bounds|range)|must be within|invalid (index|indice|axis|argument|dimension|expand shape|input shape)|INVALID_ARGUMENT|cannot be reshaped|mismatch|negative|should be|must (be|have|not)|broadcast/i;
+/** A kernel that refused the values or shapes it got. The graph is fixed, so it is the request's data that led there. */
+const KERNEL = /^Non-zero status code returned while running /;
+/** Except where the kernel or its device is what is missing. */
+const NOT_DATA = /not implemented|NOT_IMPLEMENTED|unsupported|cuda|cudnn|cublas|webgpu|device/i;
+/** What ONNX Runtime itself refuses before a kernel runs. */
+const DATA_FAULT = /INVALID_ARGUMENT|invalid (dimension|rank)|mismatch|got invalid/i;
 const MEMORY = /failed to allocate|bad_alloc|allocat\w* failed|out of memory|BFCArena/i;
 
 /** Whether a run failed only because a preallocated output had not the shape that the model computed. */
@@ -43,6 +46,8 @@ export function cleanOrtMessage(message: string): string {
     .replace(/Load model .* failed\./s, '')
     .replace(/\/onnxruntime_src\/\S+:\d+ [^\n]*?\)(::<lambda[^>]*>\s*\(?\)?)? ?(const )?/g, '')
     .replace(/\[ONNXRuntimeError\] : \d+ : (\w+) : /g, '')
+    .replace(/\[with [^\]]*\] ?/g, '')
+    .replace(/\b\w+\.(cc|cpp|h|hpp|cu|cuh):\d+ (\S+ )?/g, '')
     .replace(/(^|[\s'"(=:])(\/[\w.@+-]+)+\/?/g, '$1...')
     .replace(/0x[0-9a-fA-F]+/g, '...')
     .trim();
@@ -63,7 +68,8 @@ export function failureOf(error: unknown, phase: 'load' | 'run'): Failure {
   }
   const text = cleanOrtMessage(message);
   if (MEMORY.test(message)) return { code: 'RESOURCE_EXHAUSTED', message: `onnx runtime ran out of memory: ${text}` };
-  if (phase === 'run' && DATA_FAULT.test(message))
+  const refused = KERNEL.test(message) ? !NOT_DATA.test(message) : DATA_FAULT.test(message);
+  if (phase === 'run' && refused)
     return { code: 'INVALID_ARGUMENT', message: `onnx runtime refused the data: ${text}` };
   return { code: 'INTERNAL', message: `onnx runtime: ${text}` };
 }
