@@ -1,0 +1,37 @@
+/**
+ * `npm run bench -- <name>`: runs one bench and prints its figures, the last line for programs.
+ *
+ * Each bench is one file with one question; README.md beside this says how they measure and what came out.
+ */
+import { Command, Option } from 'commander';
+import { batching } from './batching.js';
+import { floor } from './floor.js';
+import { rest } from './rest.js';
+import { BenchError, printResult, say } from './result.js';
+import { start } from './start.js';
+
+const BENCHES = [floor, rest, batching, start];
+
+// Before ONNX Runtime is loaded anywhere below.
+process.env.ORT_DISABLE_TELEMETRY = '1';
+
+const program = new Command('npm run bench --')
+  .description('Measures this server against what it could cost at least.')
+  .addOption(new Option('--quick', 'a look in less than a minute; noisier').default(false));
+for (const bench of BENCHES) {
+  program
+    .command(bench.name)
+    .description(bench.question)
+    .action(async () => {
+      const options = program.opts<{ quick: boolean }>();
+      say(`${bench.name}: ${bench.question}`);
+      printResult(bench.name, await bench.run(options));
+    });
+}
+try {
+  await program.enablePositionalOptions(false).parseAsync();
+} catch (error) {
+  if (!(error instanceof BenchError)) throw error;
+  process.stderr.write(`bench: ${error.message}\n`);
+  process.exit(1);
+}
