@@ -96,7 +96,11 @@ export class Registry {
         );
     }
     if (name === '') throw invalid('model name must not be empty');
-    if (!named) throw new ServeError('NOT_FOUND', `Request for unknown model: '${printable(name)}' is not found`);
+    if (!named) {
+      // No directory has such a name: it was made to break a log or a terminal.
+      if (/\p{Cc}/u.test(name)) throw invalid(`model name '${printable(name)}' holds control characters`);
+      throw new ServeError('NOT_FOUND', `Request for unknown model: '${printable(name)}' is not found`);
+    }
     if (named.slots.size === 0)
       throw new ServeError('UNAVAILABLE', `Request for unknown model: '${printable(name)}' has no available versions`);
     throw new ServeError('UNAVAILABLE', `Request for unknown model: '${printable(name)}' is not at ready state`);

@@ -323,6 +323,7 @@ describe('repository', () => {
 
   test.each([
     ['nobody', '', 'NOT_FOUND', "Request for unknown model: 'nobody' is not found"],
+    ['no\r\nbody', '', 'INVALID_ARGUMENT', "model name 'no??body' holds control characters"],
     ['versions', '2', 'NOT_FOUND', 'version 2 is not found'],
     ['broken', '1', 'UNAVAILABLE', 'version 1 is not at ready state'],
     ['versions', 'abc', 'INVALID_ARGUMENT', "specified version string 'abc'"],
