@@ -3,7 +3,6 @@
  *
  * Called by `server.ts`. Owns what connects a front end to the engine and to the metrics; must not hold rules of the business.
  */
-import { readFileSync } from 'node:fs';
 import { BoundedBytes } from './base/byte-budget.js';
 import type { Config } from './base/config.js';
 import { ServeError } from './base/errors.js';
@@ -15,6 +14,7 @@ import { createGrpcServer } from './grpc/server.js';
 import { createMetricsServer } from './rest/metrics-server.js';
 import { createRestServer } from './rest/server.js';
 import type { JsonPool } from './runtime/json-pool.js';
+import type { TlsFiles } from './tls-files.js';
 
 /** A part that listens; `stop` finishes what it has accepted. */
 export interface Port {
@@ -29,12 +29,16 @@ export interface Port {
   stop(): Promise<void>;
 }
 
+/** By protocol; undefined where TLS is not asked for. */
+export type TlsByProtocol = Readonly<Record<'http' | 'grpc', TlsFiles | undefined>>;
+
 /** The ports that the options ask for, in the order in which they open; none listens yet. */
 export function openPorts(
   config: Config,
   log: RootLog,
   { engine, sharedMemoryBytes }: RunningEngine,
   jsonPool: JsonPool,
+  tlsFiles: TlsByProtocol,
 ): Port[] {
   const budget = new BoundedBytes(config.maxInflightByteSize);
   const metrics = new Metrics();
@@ -50,13 +54,7 @@ export function openPorts(
   ]);
   const ports: Port[] = [];
   if (config.allowGrpc) {
-    const tls = tlsFiles(
-      config.grpcUseSsl,
-      config.grpcUseSslMutual,
-      config.grpcServerCert,
-      config.grpcServerKey,
-      config.grpcRootCert,
-    );
+    const tls = tlsFiles.grpc;
     const server = createGrpcServer({
       engine,
       budget,
@@ -86,13 +84,7 @@ export function openPorts(
     });
   }
   if (config.allowHttp) {
-    const tls = tlsFiles(
-      config.httpUseSsl,
-      config.httpUseSslMutual,
-      config.httpServerCert,
-      config.httpServerKey,
-      config.httpRootCert,
-    );
+    const tls = tlsFiles.http;
     const server = createRestServer({
       engine,
       jsonPool,
@@ -138,18 +130,6 @@ export function openPorts(
     });
   }
   return ports;
-}
-
-function tlsFiles(
-  use: boolean,
-  mutual: boolean,
-  cert: string | undefined,
-  key: string | undefined,
-  root: string | undefined,
-): { cert: Buffer; key: Buffer; ca?: Buffer; mutual: boolean } | undefined {
-  if (!use && !mutual) return undefined;
-  // That they are there is a rule of the options.
-  return { cert: readFileSync(cert!), key: readFileSync(key!), ...(root && { ca: readFileSync(root) }), mutual };
 }
 
 /** Why `port` can't be had, in one line that names the option. */

@@ -17,6 +17,7 @@ import { createEngine, type RunningEngine } from './engine/create-engine.js';
 import { openPorts, type Port, refusalOf } from './ports.js';
 import { createJsonPool } from './runtime/json-pool.js';
 import { onStopSignals } from './stop-signals.js';
+import { readTlsFiles } from './tls-files.js';
 
 process.env.ORT_DISABLE_TELEMETRY = '1';
 guardStandardStreams();
@@ -44,10 +45,11 @@ async function serve(config: Config): Promise<void> {
     intraOpThreads: config.intraOpThreadCount,
   });
   if (plan.warning) log.warn({}, plan.warning);
+  const tlsFiles = { http: readTlsFiles(config, 'http'), grpc: readTlsFiles(config, 'grpc') };
   const running = startEngine(config, log, plan);
   const { engine } = running;
   const jsonPool = createJsonPool({ size: config.jsonWorkerCount });
-  const ports = openPorts(config, log, running, jsonPool);
+  const ports = openPorts(config, log, running, jsonPool, tlsFiles);
   const opened: Port[] = [];
   const addresses: [string, string][] = [];
   const numbers: string[] = [];

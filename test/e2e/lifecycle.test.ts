@@ -258,6 +258,19 @@ describe('a start that can not succeed is one line on stderr and exit code 1', (
     expect(stderr).toMatch(/^tensorwire: .*\n$/);
   });
 
+  test.each([
+    ['http', 'server-cert', 'make.sh', 'server.key', 'must be a PEM certificate chain'],
+    ['grpc', 'server-key', 'server.pem', 'make.sh', 'must be a PEM private key'],
+    ['http', 'server-key', 'server.pem', 'client.key', 'must be the key of the certificate'],
+    ['grpc', 'server-key', 'server.pem', 'client.key', 'must be the key of the certificate'],
+  ])('%s with a --%s that will not do', async (protocol, option, cert, key, text) => {
+    const file = (name: string): string => fileURLToPath(new URL(`../fixtures/tls/${name}`, import.meta.url));
+    const files = [`--${protocol}-server-cert=${file(cert)}`, `--${protocol}-server-key=${file(key)}`];
+    const { code, stdout, stderr } = await run(...FREE, `--${protocol}-use-ssl=true`, ...files);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(new RegExp(`^tensorwire: option --${protocol}-${option}: ".*" ${text}.*\\n$`));
+  });
+
   test('a model that can not be read, where --exit-on-error asks for that', async () => {
     const directory = repository();
     writeModel(directory, 'broken', { versions: { 1: Buffer.from('not a model') } });
