@@ -57,7 +57,9 @@ export function addModelInfer(
         onResponse: (response) => {
           if (call.done) return;
           try {
-            reply.send(codec.encode(response));
+            const bytes = codec.encode(response);
+            if (bytes.byteLength > maxMessageBytes) throw tooLarge(response, bytes.byteLength, maxMessageBytes);
+            reply.send(bytes);
           } catch (error) {
             reply.fail(ServeError.from(error));
           }
@@ -66,6 +68,14 @@ export function addModelInfer(
       },
     );
   });
+}
+
+/** What a few bytes of request can ask a model for has no bound, and it is copied in one go. */
+function tooLarge({ modelName }: InferResponse, bytes: number, maxBytes: number): ServeError {
+  return new ServeError(
+    'RESOURCE_EXHAUSTED',
+    `reply of model '${modelName}' takes ${bytes} bytes, at most ${maxBytes} are sent. Use --grpc-max-input-size to increase the limit.`,
+  );
 }
 
 function refuseReserved({ parameters, modelName }: DecodedInfer): void {

@@ -6,7 +6,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { nowMs } from '../base/clock.js';
-import { printable } from '../base/errors.js';
+import { printable, ServeError } from '../base/errors.js';
 import type { JsonInferRequest } from '../base/tensor-json.js';
 import { parseInferRequest } from '../base/tensor-json-parse.js';
 import { Timeline } from '../base/timeline.js';
@@ -17,7 +17,7 @@ import type { Exchange } from './exchange.js';
 import { composeInfer, composeRawInfer, type InferBody, jsonLength } from './infer-body.js';
 import { createReplyEncoder, type EncodedReply } from './infer-reply.js';
 import { Reservation } from './reservation.js';
-import { HttpError } from './status.js';
+import { HttpError, tensorsTooLarge } from './status.js';
 
 export interface InferOptions {
   readonly engine: Engine;
@@ -88,6 +88,7 @@ export function createInferHandler(options: InferOptions): InferHandler {
     function answer(response: InferResponse, isBinaryOutput: (name: string) => boolean): void {
       answered = true;
       try {
+        refuseLargeReply(response);
         const encoded = encodeReply(response, isBinaryOutput);
         if (encoded instanceof Promise) encoded.then(reply, fail);
         else reply(encoded);
@@ -106,6 +107,17 @@ export function createInferHandler(options: InferOptions): InferHandler {
       }
     }
   };
+
+  /** What a few bytes of request can ask a model for has no bound, and it is copied in one go. */
+  function refuseLargeReply({ modelName, outputs }: InferResponse): void {
+    let bytes = 0;
+    for (const { data } of outputs) bytes += data.length;
+    if (bytes <= options.maxInputSize) return;
+    throw new ServeError(
+      'RESOURCE_EXHAUSTED',
+      `outputs of model '${modelName}' take ${bytes} bytes, at most ${options.maxInputSize} are sent. Use --http-max-input-size to increase the limit.`,
+    );
+  }
 
   /** Small JSON without leaving this tick, large JSON in the pool. */
   function decode(
@@ -126,6 +138,8 @@ export function createInferHandler(options: InferOptions): InferHandler {
     return jsonPool.parse(json).then((parsed) => {
       let dataBytes = tail.length;
       for (const input of parsed.inputs) dataBytes += input.data?.length ?? 0;
+      // Two characters of text can be eight bytes of a tensor.
+      if (dataBytes > options.maxInputSize) throw tensorsTooLarge(dataBytes, options.maxInputSize);
       reservation.resize(dataBytes);
       return compose(parsed);
     });

@@ -50,3 +50,11 @@ export function bodyTooLarge(bytes: number | string, maxInputSize: number): Http
     `request JSON size of ${bytes} bytes exceeds the maximum allowed input size of ${maxInputSize} bytes. Use --http-max-input-size to increase the limit.`,
   );
 }
+
+/** As {@link bodyTooLarge}, for text that fits and whose tensors do not. */
+export function tensorsTooLarge(bytes: number, maxInputSize: number): HttpError {
+  return new HttpError(
+    413,
+    `tensors of the request take ${bytes} bytes, which exceeds the maximum allowed input size of ${maxInputSize} bytes. Use --http-max-input-size to increase the limit.`,
+  );
+}

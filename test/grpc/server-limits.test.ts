@@ -79,6 +79,16 @@ test('a reply that does not fit into the bytes in flight is refused', async () =
   expect(front.budget.used).toBe(0);
 });
 
+test('a reply larger than a message may be is refused, however little was asked', async () => {
+  const { front, raw } = await start({ maxReceiveBytes: MIB });
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(MIB);
+  const { headers } = await raw.request(INFER, frame(inferBytes('big', bytes)));
+  expect(headers['grpc-status']).toBe('8');
+  expect(decodeURI(String(headers['grpc-message']))).toMatch(/takes \d+ bytes, at most 1048576 are sent/);
+  expect(front.budget.used).toBe(0);
+});
+
 test('thirty bombs at once stay within the budget, and all are answered', async () => {
   const { front, raw } = await start({ maxReceiveBytes: 16 * MIB, budgetBytes: 64 * MIB });
   const bomb = frame(gzipSync(inferBytes('hold', Buffer.alloc(15 * MIB))), 1);

@@ -77,6 +77,23 @@ describe('sizes', () => {
     expect(sent.status).toBe(413);
   });
 
+  test('text within the limit whose tensor is not is 413', async () => {
+    const count = LIMIT / 4;
+    const body = `{"inputs":[{"name":"INPUT0","datatype":"FP64","shape":[${count}],"data":[${'1,'.repeat(count - 1)}1]}]}`;
+    expect(body.length).toBeLessThan(LIMIT);
+    const response = await front.post('/v2/models/echo/infer', body);
+    expect(response.status).toBe(413);
+    expect(await response.text()).toContain(`tensors of the request take ${8 * count} bytes`);
+  });
+
+  test('a reply larger than a body may be is 429, however little was asked', async () => {
+    const response = await front.post('/v2/models/big/infer', inferBody('INT32', [1], `[${LIMIT + 1}]`));
+    expect(response.status).toBe(429);
+    expect(await response.text()).toContain(`take ${LIMIT + 1} bytes, at most ${LIMIT} are sent`);
+    expect((await front.post('/v2/models/big/infer', inferBody('INT32', [1], `[${LIMIT}]`))).status).toBe(200);
+    await expect.poll(() => front.budget.used).toBe(0);
+  });
+
   test('a chunked body past the limit is 413', async () => {
     const stream = new ReadableStream({
       pull(controller) {
