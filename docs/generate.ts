@@ -22,7 +22,7 @@ const CAUSES: Readonly<Record<ErrorCode, string>> = {
   ALREADY_EXISTS: 'Nothing here uses it yet',
   NOT_FOUND: 'No model, version or health service of that name',
   RESOURCE_EXHAUSTED:
-    'Message or metadata over its limit; `--max-inflight-byte-size` reached; tensors that do not fit the shared memory pool; ONNX Runtime out of memory',
+    'Message, reply or metadata over its limit; `--max-inflight-byte-size` reached; tensors that do not fit the shared memory pool; ONNX Runtime out of memory',
   CANCELLED: 'The caller has gone; only metrics see it',
   INTERNAL:
     'A message that is no such message (gRPC), a kernel that failed, or a fault of the server, which is in the log',
