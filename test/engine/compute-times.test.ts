@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest';
+import { ComputeTimes } from '../../src/engine/compute-times.js';
+
+test('nothing is expected of a model that never ran', () => {
+  const times = new ComputeTimes();
+  expect([times.estimateMs(1), times.fastestMs]).toEqual([0, 0]);
+});
+
+test('an estimate is of the same size, else of the next larger, else scaled from the next smaller', () => {
+  const times = new ComputeTimes();
+  times.observe(2, 10);
+  times.observe(8, 24);
+  expect([times.estimateMs(2), times.estimateMs(4), times.estimateMs(1), times.estimateMs(16)]).toEqual([
+    10, 24, 10, 48,
+  ]);
+});
+
+test('an estimate follows what is newest without forgetting the rest', () => {
+  const times = new ComputeTimes();
+  times.observe(1, 10);
+  times.observe(1, 20);
+  expect(times.estimateMs(1)).toBe(12);
+  for (let i = 0; i < 100; i++) times.observe(1, 20);
+  expect(times.estimateMs(1)).toBeCloseTo(20, 3);
+});
+
+test('the first runs, which are slow, are held against nobody', () => {
+  const times = new ComputeTimes();
+  for (let i = 0; i < 7; i++) times.observe(1, 500);
+  expect(times.fastestMs).toBe(0);
+  times.observe(1, 300);
+  expect(times.fastestMs).toBe(300);
+});
+
+test('a model that was slow for a while is tried again', () => {
+  const times = new ComputeTimes();
+  for (let i = 0; i < 8; i++) times.observe(1, 500);
+  let refused = 0;
+  for (; times.fastestMs > 50; refused++) times.doubt();
+  expect(refused).toBeLessThan(60);
+});
