@@ -9,11 +9,6 @@ const NEWEST = 0.2;
 /** Trust in the fastest run after each refusal for its sake: after 17 of them a tenth is left. */
 const TRUST_AFTER_REFUSAL = 7 / 8;
 
-/** Runs before the fastest of them is believed: the first ones of a session are slow. */
-const BELIEVED_FROM = 8;
-/** What is left of the fastest time each time it is held against a request. */
-const DOUBT = 0.95;
-
 export class ComputeTimes {
   /** Moving average in milliseconds by rows; holes where a size was never run. */
   readonly #averageMs: number[] = [];
@@ -21,7 +16,6 @@ export class ComputeTimes {
   #trust = 1;
 
   observe(rows: number, ms: number): void {
-    this.#count++;
     const average = this.#averageMs[rows];
     this.#averageMs[rows] = average === undefined ? ms : average + NEWEST * (ms - average);
     if (ms < this.#fastestMs) this.#fastestMs = ms;
@@ -52,16 +46,8 @@ export class ComputeTimes {
     return 0;
   }
 
-  /** The shortest run seen, in milliseconds: no request is answered sooner. 0 while too few were. */
+  /** The shortest run seen, in milliseconds, as far as it is trusted: no request is answered sooner. 0 while nothing was seen. */
   get fastestMs(): number {
-    return this.#count < BELIEVED_FROM ? 0 : this.#fastestMs;
-  }
-
-  /**
-   * A request was refused because of {@link fastestMs}. It is believed a little less each time, so that a model that was slow for a
-   * while is tried again: refused requests would never show that it has recovered.
-   */
-  doubt(): void {
-    this.#fastestMs *= DOUBT;
+    return this.#fastestMs === Number.POSITIVE_INFINITY ? 0 : this.#fastestMs * this.#trust;
   }
 }

@@ -26,7 +26,6 @@ export function latenessError(model: Model, { request, expiresMs }: Entry, now: 
   }
   const fastest = model.computeTimes.fastestMs.toFixed(3);
   model.computeTimes.doubt();
-  model.computeTimes.doubt();
   return new ServeError(
     'DEADLINE_EXCEEDED',
     `Deadline Exceeded: it leaves less time than model '${model.name}' takes (${fastest} ms)`,
