@@ -18,6 +18,7 @@ import type { Method } from './method.js';
 import { grpcDetails, grpcStatus } from './status.js';
 
 const CALL = Symbol('tensorwire.call');
+const NO_BYTES = Buffer.alloc(0);
 
 /** A server stream that may carry its call. */
 export type GatedStream = ServerHttp2Stream & { [CALL]?: GatedCall };
@@ -67,6 +68,8 @@ export class GatedCall {
   /** The flag byte of the (first) message. */
   compressed = false;
   readonly framing: Framing = { headFill: 0, flag: 0, length: 0, bodyLeft: 0, messages: 0 };
+  /** The message of a unary call, complete once its handler runs; taken by it, so that its memory goes when the handler is done. */
+  message: Buffer = NO_BYTES;
   /** Body bytes seen, frame heads included. */
   receivedBytes = 0;
   /** When the reply was handed to the stream and how long it is; for the stall limit. */
@@ -93,6 +96,13 @@ export class GatedCall {
     stream[CALL] = this;
     owner.live.add(this);
     stream.on('close', onClose);
+  }
+
+  /** The message, which is the taker's from then on. */
+  takeMessage(): Buffer {
+    const { message } = this;
+    this.message = NO_BYTES;
+    return message;
   }
 
   /** Takes `bytes` of the budget until `release`; false when they are not there. */
@@ -151,6 +161,7 @@ export class GatedCall {
 
   closed(): void {
     this.#owner.live.delete(this);
+    this.message = NO_BYTES;
     this.release();
     if (!this.finish()) return;
     this.timeline.encoded = nowMs();

@@ -1,8 +1,9 @@
 /**
  * Registers unary RPCs with grpc-js and carries each call from its message to its reply.
  *
- * Called by the services. grpc-js hands the message through as bytes; inflating, decoding and errors are here, so that every reply,
- * also an error, carries its budget in the trailer `server-timing` and nothing thrown escapes. Must not know what an RPC means.
+ * Called by the services. grpc-js says when the message is there (`body-guard.ts` has its bytes); inflating, decoding and errors are
+ * here, so that every reply, also an error, carries its budget in the trailer `server-timing` and nothing thrown escapes. Must not
+ * know what an RPC means.
  */
 import { Metadata, type Server, type sendUnaryData } from '@grpc/grpc-js';
 import { nowMs } from '../base/clock.js';
@@ -53,11 +54,12 @@ export function addUnary(registry: Registry, path: string, options: UnaryOptions
   addMethod(registry, { path, kind: 'unary', ...options });
   registry.server.register(
     path,
-    (call: { request: Buffer }, callback: sendUnaryData<ReplyBytes>) => {
+    (call: unknown, callback: sendUnaryData<ReplyBytes>) => {
       const reply = new Reply(gatedCall(call), callback, registry.log);
       reply.call.phase = 'handling';
-      if (reply.call.compressed) inflate(registry.inflater, call.request, reply, serve);
-      else run(call.request, reply, serve);
+      const bytes = reply.call.takeMessage();
+      if (reply.call.compressed) inflate(registry.inflater, bytes, reply, serve);
+      else run(bytes, reply, serve);
     },
     // Duck-typed: see ReplyBytes.
     (bytes: ReplyBytes) => bytes as Buffer,
