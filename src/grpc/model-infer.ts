@@ -57,9 +57,8 @@ export function addModelInfer(
         onResponse: (response) => {
           if (call.done) return;
           try {
-            const bytes = codec.encode(response);
-            if (bytes.byteLength > maxMessageBytes) throw tooLarge(response, bytes.byteLength, maxMessageBytes);
-            reply.send(bytes);
+            refuseLarge(response, maxMessageBytes);
+            reply.send(codec.encode(response));
           } catch (error) {
             reply.fail(ServeError.from(error));
           }
@@ -71,10 +70,13 @@ export function addModelInfer(
 }
 
 /** What a few bytes of request can ask a model for has no bound, and it is copied in one go. */
-function tooLarge({ modelName }: InferResponse, bytes: number, maxBytes: number): ServeError {
-  return new ServeError(
+function refuseLarge({ modelName, outputs }: InferResponse, maxBytes: number): void {
+  let bytes = 0;
+  for (const { data } of outputs) bytes += data.byteLength;
+  if (bytes <= maxBytes) return;
+  throw new ServeError(
     'RESOURCE_EXHAUSTED',
-    `reply of model '${modelName}' takes ${bytes} bytes, at most ${maxBytes} are sent. Use --grpc-max-input-size to increase the limit.`,
+    `outputs of model '${modelName}' take ${bytes} bytes, at most ${maxBytes} are sent. Use --grpc-max-input-size to increase the limit.`,
   );
 }
 

@@ -26,7 +26,7 @@ export async function startFrontEnd(
   const logged: string[] = [];
   const waiting: ((info: FinishedCall) => void)[] = [];
   const log = (fields: object, message: string): void => {
-    logged.push(`${message} ${(fields as { err?: Error }).err?.stack ?? ''}`);
+    logged.push(`${message} ${(fields as { error?: Error }).error?.stack ?? ''}`);
   };
   const server = createGrpcServer({
     engine,
