@@ -168,6 +168,15 @@ async function createSession(
   options: InferenceSession.SessionOptions,
   providers: readonly string[],
 ): Promise<InferenceSession> {
+  // A provider that this build does not know is passed over with a line in ONNX Runtime's log, and the model would run on the CPU.
+  const known = ort.listSupportedBackends().map(({ name }) => name);
+  const unknown = providers.find((name) => !known.includes(name));
+  if (unknown) {
+    throw new ServeError(
+      'FAILED_PRECONDITION',
+      `execution provider '${unknown}' is not part of ONNX Runtime on this platform, which has ${known.join(', ')}`,
+    );
+  }
   // ONNX Runtime's own log would print paths to stderr in colour; what fails comes back as an error, which is logged as ours are.
   ort.env.logLevel = 'fatal';
   try {
@@ -191,10 +200,13 @@ function sessionTensor(metadata: InferenceSession.ValueMetadata): SessionTensor 
   return { name: metadata.name, ortType: metadata.type, dims: metadata.shape };
 }
 
+/** Providers that take a device number; others refuse the option. */
+const DEVICE_PROVIDERS: ReadonlySet<string> = new Set(['cuda', 'tensorrt', 'dml']);
+
 function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
   return {
     executionProviders: options.executionProviders.map((name) =>
-      name === 'cpu' ? name : { name, deviceId: options.deviceId },
+      DEVICE_PROVIDERS.has(name) ? { name, deviceId: options.deviceId } : name,
     ),
     intraOpNumThreads: options.intraOpNumThreads,
     interOpNumThreads: options.interOpNumThreads,

@@ -9,9 +9,21 @@ let origin: number | undefined;
 
 /** Milliseconds on the process-wide monotonic clock. */
 export function nowMs(): number {
-  if (origin === undefined) {
-    const [seconds, nanoseconds] = process.hrtime();
-    origin = seconds * 1e3 + nanoseconds / 1e6 - performance.now();
-  }
+  origin ??= findOrigin();
   return performance.now() + origin;
+}
+
+/** The difference between the two clocks, from the reading that was least disturbed: a thread may be stopped between two calls. */
+function findOrigin(): number {
+  let best = 0;
+  let narrowest = Number.POSITIVE_INFINITY;
+  for (let reading = 0; reading < 16; reading++) {
+    const before = performance.now();
+    const [seconds, nanoseconds] = process.hrtime();
+    const after = performance.now();
+    if (after - before >= narrowest) continue;
+    narrowest = after - before;
+    best = seconds * 1e3 + nanoseconds / 1e6 - (before + after) / 2;
+  }
+  return best;
 }

@@ -68,6 +68,7 @@ export class Answers {
   fail(model: Model, entry: Entry, error: ServeError, reason: FailureReason): void {
     if (!this.#end(entry)) return;
     model.statistics.failed(reason, nowMs() - entry.request.timeline.queued);
+    this.#log.debug({ model: model.name, code: error.code }, error.message);
     try {
       entry.handler.onError(error);
     } catch (thrown) {

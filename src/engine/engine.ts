@@ -6,7 +6,7 @@
  * Called by `grpc/`, `rest/` and the composition root. Owns registry, loader and scheduler and the order in which they stop.
  */
 import { nowMs } from '../base/clock.js';
-import { ServeError } from '../base/errors.js';
+import { printable, ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { RunReply } from '../runtime/messages.js';
 import type { SlabPool } from '../runtime/slab-pool.js';
@@ -123,6 +123,7 @@ export class InferenceEngine implements Engine {
       } else {
         this.unknownModelCount++;
       }
+      this.#options.log.debug({ model: printable(request.modelName), code: error.code }, error.message);
       handler.onError(error);
       return NOTHING;
     }

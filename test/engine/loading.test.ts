@@ -119,6 +119,23 @@ test('a GPU instance on a machine without one fails to load with a clear reason'
   await stop();
 });
 
+test('a provider that this build lacks is an error and not a silent fall back to the CPU', async () => {
+  const repository = temporaryDirectory();
+  const accelerator = (name: string) =>
+    `instance_group { kind: KIND_GPU } optimization { execution_accelerators { gpu_execution_accelerator { name: "${name}" } } }`;
+  // No platform has both.
+  for (const name of ['directml', 'coreml', 'webgpu', 'warp']) {
+    writeModel(repository, name, { config: accelerator(name), versions: { 1: identityModel('FP32', ['n']) } });
+  }
+  const { engine, stop } = await startEngine(repository);
+  const reasons = Object.fromEntries(engine.repositoryIndex(false).map(({ name, reason }) => [name, reason]));
+  await stop();
+  expect([reasons.directml, reasons.coreml].join('\n')).toContain('is not part of ONNX Runtime on this platform');
+  expect(reasons.warp).toContain("unknown execution accelerator 'warp'");
+  // Where there is an adapter, it works.
+  if (reasons.webgpu) expect(reasons.webgpu).toContain("execution provider 'webgpu' is not available on this machine");
+});
+
 test('instance_group places a model on as many workers as it says', async () => {
   const repository = temporaryDirectory();
   writeModel(repository, 'one', {
