@@ -17,6 +17,7 @@ const node = findServingNode({
   from: import.meta.url,
 });
 if (node.ok) {
+  if (process.env.npm_lifecycle_event) stopWithShell();
   process.exitCode = await run(node, process.argv.slice(2));
 } else {
   process.stderr.write(`${node.advice}\n`);
@@ -57,4 +58,15 @@ async function run({ execPath, version }: ServingNode & { ok: true }, argv: read
     process.stderr.write(`tensorwire: ${error.message}\n`);
     return 1;
   }
+}
+
+/** Under `npm start` a shell stands between npm and this process and dies of a signal without handing it on. */
+function stopWithShell(): void {
+  const shell = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === shell) return;
+    clearInterval(timer);
+    process.kill(process.pid, 'SIGTERM');
+  }, 500);
+  timer.unref();
 }
