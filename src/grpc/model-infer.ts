@@ -27,6 +27,9 @@ export interface ModelInferOptions {
 /** The one parameter with the reserved prefix that a client may set, as in Triton. */
 const EMPTY_FINAL_RESPONSE = 'triton_enable_empty_final_response';
 
+/** Typed contents that became more than this took several milliseconds; the engine's checks and copy get a turn of their own. */
+const LARGE_BYTES = 4 * 1024 * 1024;
+
 /** Adds ModelInfer under `path`. */
 export function addModelInfer(
   registry: Registry,
@@ -40,19 +43,19 @@ export function addModelInfer(
     call.arm = decoded.arm;
     call.modelName = decoded.modelName;
     refuseReserved(decoded);
-    reserveDecoded(reply, decoded.byteLength - bytes.length);
+    const made = decoded.byteLength - bytes.length;
+    reserveDecoded(reply, made);
+    if (made <= LARGE_BYTES) infer(reply, decoded);
+    else setImmediate(infer, reply, decoded);
+  });
+
+  function infer(reply: Reply, decoded: DecodedInfer): void {
+    const { call, timeline } = reply;
+    if (call.done) return;
+    const { modelName, modelVersion, id, inputs, outputs, parameters, arm } = decoded;
+    const { deadlineMs } = call;
     call.onGone = engine.infer(
-      {
-        modelName: decoded.modelName,
-        modelVersion: decoded.modelVersion,
-        id: decoded.id,
-        inputs: decoded.inputs,
-        outputs: decoded.outputs,
-        parameters: decoded.parameters,
-        arm: decoded.arm,
-        deadlineMs: call.deadlineMs,
-        timeline,
-      },
+      { modelName, modelVersion, id, inputs, outputs, parameters, arm, deadlineMs, timeline },
       {
         onResponse: (response) => {
           if (call.done) return;
@@ -66,7 +69,7 @@ export function addModelInfer(
         onError: (error) => reply.fail(error),
       },
     );
-  });
+  }
 }
 
 /** What a few bytes of request can ask a model for has no bound, and it is copied in one go. */

@@ -21,8 +21,8 @@ export const FIXED32 = 5;
 const GROUP = 3;
 const GROUP_END = 4;
 
-/** Fields read from one message, skipped ones included: two million take some 20 ms, and no client sends as many. */
-export const MAX_FIELDS = 2 * 1024 * 1024;
+/** Fields read from one message, skipped ones included: a million take some 20 ms, and no client sends as many. */
+export const MAX_FIELDS = 1024 * 1024;
 /** What a long or non-ASCII string counts for, by the time it takes. */
 const FIELDS_PER_NATIVE_TEXT = 16;
 /** Groups in groups in fields we skip; protobuf's own libraries stop at 100. */

@@ -16,6 +16,7 @@ import {
   readReply,
   startFrontEnd,
 } from './front-end.js';
+import { contents, delimited, input, varint } from './wire.js';
 
 const MIB = 1024 * 1024;
 const open: { close(): void }[] = [];
@@ -68,6 +69,20 @@ test('memory for typed contents counts too', async () => {
   const body = inferBytes('echo', Buffer.alloc(0), { inputs, raw_input_contents: [] });
   expect(body.length).toBeLessThan(2000);
   expect((await raw.request(INFER, frame(body))).headers['grpc-status']).toBe('8');
+});
+
+test('typed contents that become large get a turn of their own, in which the caller may leave', async () => {
+  const { front, raw } = await start();
+  const count = 700_000;
+  const packed = contents(delimited(3, Buffer.alloc(count, 1)));
+  const body = Buffer.concat([delimited(1, 'echo'), input('A', 'INT64', delimited(3, varint(count)), packed)]);
+  const reply = await raw.request(INFER, frame(body));
+  expect(reply.headers['grpc-status']).toBe('0');
+  expect(reply.body.subarray(-8).readBigInt64LE()).toBe(1n);
+  const { headers } = await raw.request(INFER, frame(body), { 'grpc-timeout': '1m' });
+  expect(headers['grpc-status']).toBe('4');
+  expect((await finished(front, 2)).map(({ status }) => status)).toEqual(['OK', 'DEADLINE_EXCEEDED']);
+  expect(front.budget.used).toBe(0);
 });
 
 test('a reply that does not fit into the bytes in flight is refused', async () => {
