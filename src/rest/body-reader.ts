@@ -16,6 +16,8 @@ export interface BodyOptions {
   readonly reservation: Reservation;
 }
 
+/** Pieces that a body of unknown length may come in: as many one-byte chunks as a client likes would cost more than their bytes. */
+const MAX_PIECES = 65_536;
 /** Step in which a body of unknown length reserves. */
 const GROWTH_BYTES = 65_536;
 
@@ -90,6 +92,7 @@ function collectUnknown(
       reject(error);
     };
     const reserve = (): void => {
+      if (chunks.length === MAX_PIECES) throw invalid(`request body comes in more than ${MAX_PIECES} chunks`);
       if (size > options.maxInputSize) throw bodyTooLarge(`more than ${options.maxInputSize}`, options.maxInputSize);
       if (size <= reserved) return;
       reserved = Math.max(size, Math.min(2 * reserved, options.maxInputSize), GROWTH_BYTES);

@@ -109,6 +109,18 @@ describe('sizes', () => {
     await expect.poll(() => front.budget.used).toBe(0);
   });
 
+  test('a body in more chunks than it may have is 400', async () => {
+    const output = await front.raw(
+      `${infer('echo', 'Transfer-Encoding: chunked')}${'1\r\n \r\n'.repeat(65_537)}0\r\n\r\n`,
+    );
+    expect(statuses(output)).toEqual([400]);
+    expect(output).toContain('more than 65536 chunks');
+    const padding = '1\r\n \r\n'.repeat(65_535);
+    const whole = `${BODY.length.toString(16)}\r\n${BODY}\r\n${padding}0\r\n\r\n`;
+    expect(statuses(await front.raw(infer('echo', 'Transfer-Encoding: chunked') + whole))).toEqual([200]);
+    await expect.poll(() => front.budget.used).toBe(0);
+  });
+
   test('Expect: 100-continue invites what fits and refuses what does not, unsent', async () => {
     const socket = await front.connect();
     socket.write(infer('echo', `Content-Length: ${BODY.length}\r\nExpect: 100-continue\r\nConnection: close`));
