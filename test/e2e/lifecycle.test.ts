@@ -3,7 +3,7 @@
  *
  * A request that must be under way is one that computes for as long as the test needs, and the metrics tell that it has been taken.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
@@ -327,14 +327,17 @@ describe('nobody who reads', () => {
   test('its stdout after the first line: it serves all the same', async () => {
     const free = await freePorts(2);
     const ports = [`--http-port=${free[0]}`, `--grpc-port=${free[1]}`, '--metrics-port=0'];
-    const command = [process.execPath, MAIN, '--model-repository', repository(), ...FREE, ...ports]
-      .map((part) => `'${part}'`)
-      .join(' ');
-    // The shell tells its own id and becomes the launcher, so that it can be signalled.
-    const child = spawn('sh', ['-c', `{ echo $$ >&2; exec ${command}; } | head -1`], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    await serves(child, { httpPort: free[0]!, grpcPort: free[1]! });
+    const command = [process.execPath, MAIN, '--model-repository', repository(), ...FREE, ...ports];
+    // The inner shell tells its own id and becomes the launcher, so that it can be signalled.
+    const pipeline = `sh -c 'echo $$ >&2; exec "$@"' sh "$@" | head -1`;
+    const child = spawn('sh', ['-c', pipeline, 'sh', ...command], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const told = once(child.stderr, 'data') as Promise<[Buffer]>;
+    const ended = once(child, 'close');
+    await answers({ httpPort: free[0]!, grpcPort: free[1]! });
+    process.kill(Number.parseInt(String((await told)[0]), 10), 'SIGTERM');
+    // Its stderr closes when all who hold it have ended.
+    await ended;
+    expect(await isFree(free[0]!)).toBe(true);
   });
 
   test('its stdout and stderr from the start: it serves all the same', async () => {
@@ -343,36 +346,36 @@ describe('nobody who reads', () => {
     const child = spawn(process.execPath, [MAIN, '--model-repository', repository(), ...FREE, ...ports], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    const ended = once(child, 'exit');
     child.stdout.destroy();
     child.stderr.destroy();
-    await serves(child, { httpPort: free[0]!, grpcPort: free[1]! });
+    await answers({ httpPort: free[0]!, grpcPort: free[1]! });
+    child.kill('SIGTERM');
+    expect(await ended).toEqual([0, null]);
+    expect(await isFree(free[0]!)).toBe(true);
   });
 
-  /** Waits until it answers, asks for good things and bad, and stops it. */
-  async function serves(child: ChildProcess, ports: { httpPort: number; grpcPort: number }): Promise<void> {
-    const ended = once(child, 'exit');
-    let pid = child.pid!;
-    child.stderr?.once('data', (text: Buffer) => {
-      pid = Number(/^\d+/.exec(text.toString())?.[0] ?? pid);
-    });
+  /** Waits until the server is ready, then asks for good things and bad. */
+  async function answers(ports: { httpPort: number; grpcPort: number }): Promise<void> {
     const client = createArmClient(ports);
-    const url = `http://127.0.0.1:${ports.httpPort}/v2/health/ready`;
-    while (
-      (await fetch(url).then(
-        (reply) => reply.status,
-        () => 0,
-      )) !== 200
-    )
-      if (child.exitCode !== null) throw new Error('it ended');
+    const ready = (): Promise<boolean> =>
+      fetch(`http://127.0.0.1:${ports.httpPort}/v2/health/ready`).then(
+        ({ status }) => status === 200,
+        () => false,
+      );
+    while (!(await ready()));
     for (let i = 0; i < 20; i++) {
       for (const arm of ARMS) await client.infer(arm, 'quick', [ROW]);
       await expect(client.infer('gRPC raw', 'nothing', [ROW])).rejects.toThrow('unknown model');
     }
-    process.kill(pid, 'SIGTERM');
-    await ended;
     client.close();
   }
 });
+
+async function isFree(port: number): Promise<boolean> {
+  const reply = await fetch(`http://127.0.0.1:${port}/v2/health/live`).catch((error: Error) => error);
+  return reply instanceof Error;
+}
 
 /** Ports that were free a moment ago. */
 async function freePorts(count: number): Promise<number[]> {
