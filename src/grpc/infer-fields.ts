@@ -123,5 +123,14 @@ export function readStringParameter(reader: WireReader, map: ParameterMap): void
     else reader.skip(tag);
   }
   reader.leave(outer);
-  map.set(key, value);
+  map.set(key, NUMERIC_PARAMETERS.has(key) && DIGITS.test(value) ? integer(value) : value);
+}
+
+/** The protocol's own parameters that are numbers; a map of strings has to spell them. */
+const NUMERIC_PARAMETERS: ReadonlySet<string> = new Set(['timeout', 'priority', 'sequence_id']);
+const DIGITS = /^-?\d{1,20}$/;
+
+function integer(text: string): number | bigint {
+  const value = Number(text);
+  return Number.isSafeInteger(value) ? value : BigInt(text);
 }

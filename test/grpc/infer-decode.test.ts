@@ -301,6 +301,23 @@ describe('what is not built yet', () => {
 });
 
 describe('inference.v1.ModelInferRequest', () => {
+  test('numbers among the parameters are spelt, and read as such', () => {
+    const parameter = (key: string, value: string) => delimited(4, delimited(1, key), delimited(2, value));
+    const bytes = Buffer.concat([
+      delimited(1, 'm'),
+      parameter('timeout', '5000'),
+      parameter('priority', '18446744073709551615'),
+      parameter('sequence_id', 'abc'),
+      parameter('temperature', '7'),
+    ]);
+    expect([...decodeModelInferRequestV1(bytes).parameters]).toEqual([
+      ['timeout', 5000],
+      ['priority', 18446744073709551615n],
+      ['sequence_id', 'abc'],
+      ['temperature', '7'],
+    ]);
+  });
+
   const TENSOR = [delimited(1, 'X'), delimited(2, varint(2)), delimited(3, 'UINT8')];
   const bytes = Buffer.concat([
     delimited(1, 'simple'),
