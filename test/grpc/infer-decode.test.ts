@@ -336,7 +336,7 @@ describe('inference.v1.ModelInferRequest', () => {
       ['Y', 'FP32', [], ''],
     ]);
     expect([...decoded.parameters]).toEqual([
-      ['priority', '1'],
+      ['priority', 1],
       ['alone', ''],
     ]);
     expect(decoded.inputs[0]!.data.buffer).toBe(bytes.buffer);
