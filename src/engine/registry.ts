@@ -101,9 +101,9 @@ export class Registry {
       if (/\p{Cc}/u.test(name)) throw invalid(`model name '${printable(name)}' holds control characters`);
       throw new ServeError('NOT_FOUND', `Request for unknown model: '${printable(name)}' is not found`);
     }
-    if (named.slots.size === 0)
-      throw new ServeError('UNAVAILABLE', `Request for unknown model: '${printable(name)}' has no available versions`);
-    throw new ServeError('UNAVAILABLE', `Request for unknown model: '${printable(name)}' is not at ready state`);
+    const loading = [...named.slots.values()].some(({ state }) => state === 'LOADING');
+    const what = loading ? 'is not at ready state' : 'has no available versions';
+    throw new ServeError('UNAVAILABLE', `Request for unknown model: '${printable(name)}' ${what}`);
   }
 
   /** False for what is unknown or not ready; throws INVALID_ARGUMENT for a malformed version. */

@@ -326,6 +326,7 @@ describe('repository', () => {
     ['no\r\nbody', '', 'INVALID_ARGUMENT', "model name 'no??body' holds control characters"],
     ['versions', '2', 'NOT_FOUND', 'version 2 is not found'],
     ['broken', '1', 'UNAVAILABLE', 'version 1 is not at ready state'],
+    ['broken', '', 'UNAVAILABLE', "Request for unknown model: 'broken' has no available versions"],
     ['versions', 'abc', 'INVALID_ARGUMENT', "specified version string 'abc'"],
     ['versions', '-1', 'INVALID_ARGUMENT', 'version string'],
     ['versions', '0', 'INVALID_ARGUMENT', 'version string'],
