@@ -5,6 +5,13 @@
  */
 import assert from 'node:assert';
 
+/**
+ * Reservations up to this size may use all of the bound, larger ones must leave a share of it: a few large bodies, or a hostile
+ * client's, would otherwise have every small request refused while they are read.
+ */
+const SMALL_BYTES = 65_536;
+const SHARE_FOR_SMALL = 1 / 16;
+
 export class BoundedBytes {
   readonly maxBytes: number;
   #reserved = 0;
@@ -19,7 +26,8 @@ export class BoundedBytes {
 
   /** False when `bytes` more would pass the bound; nothing is reserved then. A single request may always be tried when idle. */
   reserve(bytes: number): boolean {
-    if (this.#reserved + bytes > this.maxBytes && this.#reserved > 0) return false;
+    const bound = bytes > SMALL_BYTES ? this.maxBytes * (1 - SHARE_FOR_SMALL) : this.maxBytes;
+    if (this.#reserved + bytes > bound && this.#reserved > 0) return false;
     this.#reserved += bytes;
     return true;
   }
