@@ -14,6 +14,11 @@ import { DELIMITED, FIXED32, FIXED64, VARINT, type WireReader } from './wire-rea
  * eightfold; raw contents have neither cost nor limit. It is the message limit that gRPC's libraries have by default.
  */
 export const MAX_VARINT_BYTES = 4 * 1024 * 1024;
+/**
+ * Memory that the numbers of one request may need: a byte of the message can be eight of a tensor. Packed floats need none, and
+ * strings little more than the message. Its pages are new: to write 16 MB takes 15 ms and more.
+ */
+export const MAX_MADE_BYTES = 16 * 1024 * 1024;
 /** From here on contents must be as many as the shape says before memory is made for them. */
 const CHECKED_BYTES = 1024 * 1024;
 
@@ -198,8 +203,14 @@ export class TypedContents {
     const { byteSize } = TYPED.get(tensor.datatype)!;
     const size = this.counts[field]! * byteSize;
     if (size > CHECKED_BYTES) this.checkSize(tensor, size, byteSize);
-    const raw = Buffer.allocUnsafeSlow(size);
     this.allocated += size;
+    if (this.allocated > MAX_MADE_BYTES) {
+      throw new ServeError(
+        'RESOURCE_EXHAUSTED',
+        `typed contents of request for model '${printable(this.modelName)}' take more than ${MAX_MADE_BYTES} bytes as tensors, use raw_input_contents`,
+      );
+    }
+    const raw = Buffer.allocUnsafeSlow(size);
     const elements = new ElementWriter(reader, raw, { field, byteSize });
     for (let span = 0; span < spans.length; span += 2) {
       reader.pos = spans[span]!;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { decodeModelInferRequest, deserializeModelInferRequest } from '../../src/grpc/infer-decode.js';
-import { MAX_VARINT_BYTES } from '../../src/grpc/typed-contents.js';
+import { MAX_MADE_BYTES, MAX_VARINT_BYTES } from '../../src/grpc/typed-contents.js';
 import { MAX_FIELDS, WireError } from '../../src/grpc/wire-reader.js';
 import { contents, delimited, fixed32, input, integer, repeat, tag, varint } from './wire.js';
 
@@ -217,6 +217,16 @@ describe('hostile messages of some megabytes cost neither memory nor time', () =
       input('X', 'INT64', contents(delimited(3, Buffer.alloc(MAX_VARINT_BYTES + 1, 1)))),
       'use raw_input_contents',
     ],
+    [
+      'integers that become more than may be made of them',
+      input(
+        'X',
+        'INT64',
+        delimited(3, varint(MAX_MADE_BYTES / 8 + 1)),
+        contents(delimited(3, Buffer.alloc(MAX_MADE_BYTES / 8 + 1, 1))),
+      ),
+      'take more than 16777216 bytes as tensors, use raw_input_contents',
+    ],
     ['unknown fields without end', repeat(integer(15, 1), 2 * MAX_FIELDS + 2), `more than ${MAX_FIELDS} fields`],
     [
       'empty strings without end',
@@ -239,7 +249,7 @@ describe('hostile messages of some megabytes cost neither memory nor time', () =
   });
 
   test('P18 as many integers as the shape says are decoded', () => {
-    const count = 4 * MIB;
+    const count = MAX_MADE_BYTES / 8;
     const bytes = input('X', 'INT64', integer(3, count), contents(delimited(3, Buffer.alloc(count, 1))));
     const { data } = decodeModelInferRequest(bytes).inputs[0]!;
     expect(data.length).toBe(8 * count);
