@@ -28,7 +28,7 @@ export interface ModelInferOptions {
 const EMPTY_FINAL_RESPONSE = 'triton_enable_empty_final_response';
 
 /** Typed contents that became more than this took several milliseconds; the engine's checks and copy get a turn of their own. */
-const LARGE_BYTES = 4 * 1024 * 1024;
+const LARGE_BYTES = 1024 * 1024;
 
 /** Adds ModelInfer under `path`. */
 export function addModelInfer(
