@@ -9,7 +9,7 @@ import { identityModel, writeModel } from '../test/support/onnx.js';
 import { pinnedTo, pinningSentence, SERVER_CPU } from './affinity.js';
 import { bytesOf, floats, grpcBody, MODEL_INFER, outputBytes } from './grpc-body.js';
 import { type Arm, interleave, median, medianRatio, ratioSpan } from './interleave.js';
-import { type Concurrency, loadWithCpu, requestsFor, type Target, warmUp } from './load.js';
+import { type Concurrency, load, loadWithCpu, requestsFor, type Target } from './load.js';
 import { bodyFile, servingFlags, startPeer, startTensorwire, workDirectory } from './peer.js';
 import { assertBytes, GRPC_HEADERS, probeGrpc } from './probe.js';
 import { type Bench, type BenchOptions, type Figures, say } from './result.js';
@@ -37,7 +37,7 @@ export const floor: Bench = {
 async function run({ quick }: BenchOptions): Promise<Figures> {
   const directory = workDirectory();
   const servers = await start(directory);
-  const timing = quick ? { rounds: 3, seconds: 0.25, warmUp: 1 } : { rounds: 7, seconds: 0.6, warmUp: 3 };
+  const timing = quick ? { rounds: 3, seconds: 0.25, warmUp: 8_000 } : { rounds: 7, seconds: 0.6, warmUp: 64_000 };
   const figures: Record<string, number> = {};
   say(pinningSentence());
   say(
@@ -46,8 +46,7 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
   try {
     for (const server of servers) {
       const small = await target(server, WARM_UP_KB, directory);
-      await warmUp(timing.warmUp, small, { ...TOGETHER, pin: true });
-      await warmUp(timing.warmUp, small, { ...ALONE, pin: true });
+      await load(small, { ...TOGETHER, requests: timing.warmUp, pin: true });
     }
     for (const kb of SIZES_KB) {
       const targets = await Promise.all(servers.map((server) => target(server, kb, directory)));
@@ -68,6 +67,7 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
 interface Timing {
   readonly rounds: number;
   readonly seconds: number;
+  /** Requests before anything is measured: V8 compiles what runs often, late. */
   readonly warmUp: number;
 }
 

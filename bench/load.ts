@@ -90,11 +90,6 @@ export async function requestsFor(
   return rounded(second.requestsPerSecond * seconds, inFlight);
 }
 
-/** Loads `target` for about `seconds`, so that what runs often is compiled before anything is measured. */
-export async function warmUp(seconds: number, target: Target, options: Omit<LoadOptions, 'requests'>): Promise<void> {
-  await load(target, { ...options, requests: await requestsFor(seconds, target, options) });
-}
-
 /** A multiple of what is in flight: each connection then gets the same share. */
 function rounded(requests: number, inFlight: number): number {
   return Math.max(2, Math.round(requests / inFlight)) * inFlight;

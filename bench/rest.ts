@@ -8,7 +8,7 @@ import { identityModel, writeModel } from '../test/support/onnx.js';
 import { pinnedTo, pinningSentence, SERVER_CPU } from './affinity.js';
 import { bytesOf, floats } from './grpc-body.js';
 import { type Arm, interleave, median, medianRatio, ratioSpan } from './interleave.js';
-import { loadWithCpu, requestsFor, type Target, warmUp } from './load.js';
+import { load, loadWithCpu, requestsFor, type Target } from './load.js';
 import { bodyFile, servingFlags, startPeer, startTensorwire, workDirectory } from './peer.js';
 import { assertBytes, probeHttp } from './probe.js';
 import { binaryOutput, restBody } from './rest-body.js';
@@ -27,7 +27,7 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
   const directory = workDirectory();
   const config = 'max_batch_size: 32\ndynamic_batching { }\n';
   writeModel(directory, 'identity', { config, versions: { 1: identityModel('FP32', ['n']) } });
-  const timing = quick ? { rounds: 5, seconds: 0.4, warmUp: 1 } : { rounds: 11, seconds: 1, warmUp: 3 };
+  const timing = quick ? { rounds: 5, seconds: 0.4, warmUp: 8_000 } : { rounds: 11, seconds: 1, warmUp: 64_000 };
   const [tensorwire, echo] = await pinnedTo(SERVER_CPU, async () => [
     await startTensorwire(directory),
     await startPeer('http-echo.ts', servingFlags()),
@@ -68,7 +68,7 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
       );
 
       async function arm<Name extends string>(name: Name, target: Target): Promise<Arm<Name>> {
-        if (kb === SIZES_KB[0]) await warmUp(timing.warmUp, target, LOAD);
+        if (kb === SIZES_KB[0]) await load(target, { ...LOAD, requests: timing.warmUp });
         const requests = await requestsFor(timing.seconds, target, LOAD);
         return {
           name,
