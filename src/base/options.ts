@@ -100,7 +100,7 @@ export const OPTIONS = {
   httpMaxInputSize: http(
     integer(1, INT_MAX),
     64 * MIB,
-    'Largest request body in bytes, after decompression; raise it for larger tensors.',
+    'Largest request body in bytes, after decompression, and largest reply; raise it for larger tensors.',
   ),
   httpCorsOrigin: http(
     origins,
@@ -122,7 +122,7 @@ export const OPTIONS = {
   grpcMaxInputSize: grpc(
     integer(1, INT_MAX),
     64 * MIB,
-    'Largest request message in bytes; raise it for larger tensors.',
+    'Largest request message in bytes, after decompression, and largest reply; raise it for larger tensors.',
   ),
   grpcMaxConcurrentStreams: grpc(
     integer(1, INT_MAX),
