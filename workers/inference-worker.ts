@@ -7,7 +7,8 @@
  * Owns this thread's sessions and its view of the slabs. Runs one batch at a time, in order. Must not throw for an expected failure.
  */
 import type { MessagePort } from 'node:worker_threads';
-import type { CallReply, ControlMessage, ToWorker } from '#src/runtime/messages';
+import { nowMs } from '#src/base/clock';
+import type { CallReply, ControlMessage, Failure, RunReply, ToWorker } from '#src/runtime/messages';
 import { failureOf } from './ort-error.js';
 import { compileModel, Session } from './session.js';
 
@@ -21,7 +22,22 @@ export default function serve({ port }: { port: MessagePort }): Promise<void> {
     let busy = false;
 
     const runBatch = async (message: number[]): Promise<void> => {
-      const { answer, transfer } = await sessions.get(message[1]!)!.run(message, slabs.get(message[2]!)!);
+      const session = sessions.get(message[1]!);
+      const slab = slabs.get(message[2]!);
+      if (!session || !slab) {
+        const failure: Failure = { code: 'UNAVAILABLE', message: 'the worker does not have this model any more' };
+        const now = nowMs();
+        port.postMessage({
+          type: 'ran',
+          batch: message[0]!,
+          computeStart: now,
+          computeEnd: now,
+          outputs: [],
+          failure,
+        } satisfies RunReply);
+        return;
+      }
+      const { answer, transfer } = await session.run(message, slab);
       port.postMessage(answer, transfer);
     };
 

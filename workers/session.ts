@@ -72,28 +72,10 @@ export class Session {
     slab: SharedArrayBuffer,
   ): Promise<{ answer: number[] | RunReply; transfer: ArrayBuffer[] }> {
     const batch = message[0]!;
-    const feeds: Record<string, Tensor> = {};
-    const fetches: Record<string, Tensor | null> = {};
-    const owned: number[] = [];
-    let at = 3;
-    for (let n = message[at++]!; n > 0; n--) {
-      const { name, datatype } = this.#inputs[message[at]!]!;
-      feeds[name] = tensorView(datatype, slab, message, at);
-      at += 4 + message[at + 3]!;
-    }
-    for (let n = message[at++]!; n > 0; n--) {
-      const index = message[at]!;
-      const { name, datatype } = this.#outputs[index]!;
-      if (message[at + 1]! < 0) {
-        owned.push(index);
-        fetches[name] = null;
-      } else {
-        fetches[name] = tensorView(datatype, slab, message, at);
-      }
-      at += 4 + message[at + 3]!;
-    }
-    const computeStart = nowMs();
+    let computeStart = nowMs();
     try {
+      const { feeds, fetches, owned } = this.#tensors(message, slab);
+      computeStart = nowMs();
       const results = await this.#session.run(feeds, fetches as InferenceSession.FetchesType);
       const computeEnd = nowMs();
       if (owned.length === 0) return { answer: [batch, computeStart, computeEnd], transfer: [] };
@@ -114,6 +96,31 @@ export class Session {
       };
       return { answer, transfer: [] };
     }
+  }
+
+  /** Views for what the message lays out, and the outputs that are not preallocated. */
+  #tensors(message: readonly number[], slab: SharedArrayBuffer) {
+    const feeds: Record<string, Tensor> = {};
+    const fetches: Record<string, Tensor | null> = {};
+    const owned: number[] = [];
+    let at = 3;
+    for (let n = message[at++]!; n > 0; n--) {
+      const { name, datatype } = this.#inputs[message[at]!]!;
+      feeds[name] = tensorView(datatype, slab, message, at);
+      at += 4 + message[at + 3]!;
+    }
+    for (let n = message[at++]!; n > 0; n--) {
+      const index = message[at]!;
+      const { name, datatype } = this.#outputs[index]!;
+      if (message[at + 1]! < 0) {
+        owned.push(index);
+        fetches[name] = null;
+      } else {
+        fetches[name] = tensorView(datatype, slab, message, at);
+      }
+      at += 4 + message[at + 3]!;
+    }
+    return { feeds, fetches, owned };
   }
 
   /** Frees the native session; without it every reload leaks. */

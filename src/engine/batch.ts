@@ -11,7 +11,7 @@ import { copyBytes } from '../base/copy-bytes.js';
 import { DATATYPES } from '../base/datatype.js';
 import { ServeError } from '../base/errors.js';
 import type { RunReply } from '../runtime/messages.js';
-import type { Lease } from '../runtime/slab-pool.js';
+import type { Lease, SlabPool } from '../runtime/slab-pool.js';
 import { skipBytesElements } from '../runtime/tensor.js';
 import { type BatchPlan, planBatch } from './batch-plan.js';
 import type { Entry } from './entry.js';
@@ -72,6 +72,17 @@ export function planFor(model: Model, entries: readonly Entry[]): BatchPlan {
     model.plans.set(key, plan);
   }
   return plan;
+}
+
+/** As many of the first `entries` as fit into the pool together; one alone where not even that fits. */
+export function fitted(
+  model: Model,
+  entries: readonly Entry[],
+  slabs: SlabPool,
+): { entries: readonly Entry[]; plan: BatchPlan } {
+  const plan = planFor(model, entries);
+  if (entries.length === 1 || slabs.fits(plan.totalBytes)) return { entries, plan };
+  return fitted(model, entries.slice(0, entries.length >> 1), slabs);
 }
 
 /** Writes the rows of all entries next to each other: copy 1. */

@@ -33,7 +33,7 @@ export function createEngine(options: CreateEngineOptions): RunningEngine {
     workerFile: options.workerFile,
     // Results and losses come only after requests or loads, which come only after this function has returned.
     onResult: (worker, answer) => engine.onResult(worker, answer),
-    onLost: (worker, reason) => void engine.onWorkerLost(worker, reason),
+    onLost: (worker, reason) => engine.onWorkerLost(worker, reason),
   });
   const slabs = new SlabPool({
     maxBytes: options.sharedMemoryBytes,

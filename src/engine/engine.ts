@@ -69,6 +69,8 @@ export class InferenceEngine implements Engine {
   readonly #registry: Registry;
   readonly #listeners: (() => void)[] = [];
   #stopping = false;
+  /** The restoring of workers under way. */
+  #restoring: Promise<void> = Promise.resolve();
   /** Requests refused before a model was found, by reason of the refusal; they have no model to be counted on. */
   unknownModelCount = 0;
 
@@ -182,16 +184,30 @@ export class InferenceEngine implements Engine {
   }
 
   /** The thread of `worker` died and another is starting: its models are loaded again there. */
-  async onWorkerLost(worker: number, reason: unknown): Promise<void> {
+  onWorkerLost(worker: number, reason: unknown): void {
     this.#options.log.error({ worker, error: reason }, 'an inference worker was lost and is being replaced');
     for (const model of this.readyModels()) model.workers.delete(worker);
     this.#scheduler.onLost(worker);
-    for (const model of await this.#loader.restore(worker)) this.#scheduler.onWorkersChanged(model);
+    // One after another: a worker that dies twice in a row must not be loaded twice at once.
+    this.#restoring = this.#restoring.then(() => this.#restore(worker));
+  }
+
+  async #restore(worker: number): Promise<void> {
+    const { restored, stranded } = await this.#loader.restore(worker);
+    for (const model of restored) this.#scheduler.onWorkersChanged(model);
+    for (const { model, error } of stranded) {
+      this.#registry.withdraw(model, error.message);
+      this.#scheduler.rejectQueued(
+        new ServeError('UNAVAILABLE', `model '${model.name}' was lost: ${error.message}`),
+        model,
+      );
+    }
   }
 
   /** Refuses new requests from now on; what is accepted goes on. */
   stopAccepting(): void {
     this.#stopping = true;
+    this.#registry.stop();
     this.#changed();
   }
 

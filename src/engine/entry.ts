@@ -32,6 +32,8 @@ export interface Entry {
   state: EntryState;
   /** Fires at `expiresMs` while queued. */
   timer: NodeJS.Timeout | undefined;
+  /** Its queue timeout has passed (timeout action DELAY): all others of its level go first. */
+  delayed: boolean;
   /** It was in a batch that failed: it runs alone, so that it can't fail its neighbours again. */
   alone: boolean;
 }

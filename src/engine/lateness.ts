@@ -16,8 +16,8 @@ export function isTooLate(model: Model, { request, timeoutAction, expiresMs }: E
  * What its caller is told: Triton's text for the queue timeout, gRPC's for the caller's own deadline (clients match both). Called once
  * for each refusal, of which the model's compute times learn.
  */
-export function latenessError(model: Model, { request, expiresMs }: Entry, now: number): ServeError {
-  if (expiresMs <= now) return new ServeError('UNAVAILABLE', 'Request timeout expired');
+export function latenessError(model: Model, { request, timeoutAction, expiresMs }: Entry, now: number): ServeError {
+  if (timeoutAction === 'REJECT' && expiresMs <= now) return new ServeError('UNAVAILABLE', 'Request timeout expired');
   if (request.deadlineMs <= now) {
     return new ServeError(
       'DEADLINE_EXCEEDED',

@@ -8,8 +8,8 @@ import { dirname } from 'node:path';
 import { type Datatype, datatypeOfOrt } from '../base/datatype.js';
 import { ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
-import type { LoadRequest, SessionMetadata, SessionTensor } from '../runtime/messages.js';
-import type { SharedWeights, WeightCache } from '../runtime/weight-cache.js';
+import type { LoadRequest, SessionMetadata, SessionOptions, SessionTensor } from '../runtime/messages.js';
+import type { ModelFile, SharedWeights, WeightCache } from '../runtime/weight-cache.js';
 import type { WorkerPool } from '../runtime/worker-pool.js';
 import type { BatchPolicy } from './batcher.js';
 import { ComputeTimes } from './compute-times.js';
@@ -64,75 +64,89 @@ export class ModelLoader {
     );
     const options = sessionOptions(raw, group, entry.name, this.#options.sessionDefaults);
     const placed = this.#placement(count);
+    // Counted from here on, so that models which load at the same time spread.
+    for (const worker of placed) this.#sessions[worker]!++;
     const session = this.#nextSession++;
-    const path = await modelFile(entry, version, modelFilename(raw));
-    const file = { path, directory: dirname(path) };
-    const cpuOnly = options.executionProviders.length === 1;
-    const shared: SharedWeights | undefined = cpuOnly
-      ? await this.#options.weights.share(file, count, options, (target) =>
-          workers.compile(placed[0]!, { source: file.path, directory: file.directory, target, options }),
-        )
-      : undefined;
-    const load: LoadRequest = shared
-      ? { session, path: shared.path, directory: shared.directory, options, scan: false }
-      : { session, path: file.path, directory: file.directory, options, scan: true };
-    const loaded: number[] = [];
+    /** Where it is loaded, and in which life of the worker. */
+    const loaded = new Map<number, number>();
     try {
-      const metadata = await workers.load(placed[0]!, load);
-      loaded.push(placed[0]!);
-      const model = this.#model(
-        raw,
-        entry,
-        version,
-        session,
-        metadata,
-        shared?.integerDivision ?? metadata.integerDivision,
-      );
-      await Promise.all(
-        placed.slice(1).map(async (worker) => {
-          await workers.load(worker, load);
-          loaded.push(worker);
-        }),
-      );
-      this.#requests.set(model, { load, placed, entry });
+      const path = await modelFile(entry, version, modelFilename(raw));
+      const file = { path, directory: dirname(path) };
+      const shared = await this.#share(file, placed, options);
+      const load: LoadRequest = { session, ...(shared ?? file), options, scan: shared === undefined };
+      const loadOn = async (worker: number): Promise<SessionMetadata> => {
+        const life = workers.life(worker);
+        const metadata = await workers.load(worker, load);
+        loaded.set(worker, life);
+        return metadata;
+      };
+      const metadata = await loadOn(placed[0]!);
+      const integerDivision = shared?.integerDivision ?? metadata.integerDivision;
+      const model = this.#model(raw, entry, version, session, metadata, integerDivision);
+      await Promise.all(placed.slice(1).map(loadOn));
       for (const worker of placed) await this.#options.warmUp(model, worker, entry);
+      // A worker that died meanwhile came back without the session.
       for (const worker of placed) {
-        model.workers.add(worker);
-        this.#sessions[worker]!++;
+        while (workers.life(worker) !== loaded.get(worker)) {
+          await loadOn(worker);
+          await this.#options.warmUp(model, worker, entry);
+        }
       }
+      this.#requests.set(model, { load, placed, entry });
+      for (const worker of placed) model.workers.add(worker);
       this.#options.log.info(
         {
           model: entry.name,
           version,
           workers: placed.length,
           loadMs: Math.round(metadata.loadMs),
-          sharedWeights: !!shared,
+          sharedWeights: shared !== undefined,
         },
         'model is ready',
       );
       return model;
     } catch (error) {
-      await Promise.all(loaded.map((worker) => workers.unload(worker, session).catch(() => undefined)));
+      for (const worker of placed) this.#sessions[worker]!--;
+      await Promise.all([...loaded.keys()].map((worker) => workers.unload(worker, session).catch(() => undefined)));
       throw error;
     }
   }
 
-  /** Loads again what a replaced worker had; a model that fails stays on its other workers. */
-  async restore(worker: number): Promise<Model[]> {
+  /** Loads again what a replaced worker had; says which models run there again, and which are left without any worker, and why. */
+  async restore(worker: number): Promise<{ restored: Model[]; stranded: { model: Model; error: ServeError }[] }> {
     const restored: Model[] = [];
+    const stranded: { model: Model; error: ServeError }[] = [];
+    const { workers, warmUp, log } = this.#options;
     for (const [model, { load, placed, entry }] of this.#requests) {
       if (!placed.includes(worker)) continue;
-      model.workers.delete(worker);
       try {
-        await this.#options.workers.load(worker, load);
-        await this.#options.warmUp(model, worker, entry);
+        await workers.load(worker, load);
+        await warmUp(model, worker, entry);
         model.workers.add(worker);
         restored.push(model);
-      } catch (error) {
-        this.#options.log.error({ error, model: model.name, worker }, 'model could not be loaded again');
+      } catch (thrown) {
+        const error = ServeError.from(thrown);
+        log.error({ error, model: model.name, worker }, 'model could not be loaded again');
+        await workers.unload(worker, load.session).catch(() => undefined);
+        if (model.workers.size > 0) continue;
+        this.#requests.delete(model);
+        stranded.push({ model, error });
       }
     }
-    return restored;
+    return { restored, stranded };
+  }
+
+  /** The form of the model that workers can share, where that gains something. */
+  async #share(
+    file: ModelFile,
+    placed: readonly number[],
+    options: SessionOptions,
+  ): Promise<SharedWeights | undefined> {
+    // What is saved is optimized for this CPU.
+    if (options.executionProviders.length > 1) return undefined;
+    return this.#options.weights.share(file, placed.length, options, (target) =>
+      this.#options.workers.compile(placed[0]!, { source: file.path, directory: file.directory, target, options }),
+    );
   }
 
   /** The `count` workers with the fewest sessions. */

@@ -28,7 +28,7 @@ interface Named {
   /** By version number, ascending. */
   readonly slots: Map<number, Slot>;
   /** The highest ready version, what '' means. */
-  latest?: Model;
+  latest?: Model | undefined;
 }
 
 export interface RegistryOptions {
@@ -43,6 +43,7 @@ export class Registry {
   readonly #models = new Map<string, Named>();
   readonly #listeners: (() => void)[] = [];
   #loading = true;
+  #stopped = false;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
@@ -52,10 +53,27 @@ export class Registry {
   async loadAll(entries: readonly RepositoryEntry[]): Promise<void> {
     const jobs = entries.flatMap((entry) => this.#plan(entry));
     const next = async (): Promise<void> => {
-      for (let job = jobs.shift(); job; job = jobs.shift()) await job();
+      for (let job = jobs.shift(); job && !this.#stopped; job = jobs.shift()) await job();
     };
     await Promise.all(Array.from({ length: this.#options.concurrency }, next));
     this.#loading = false;
+    this.#changed();
+  }
+
+  /** Loads nothing more; what is loading goes on. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** A ready model has lost its last session. */
+  withdraw(model: Model, reason: string): void {
+    const named = this.#models.get(model.name);
+    const slot = named?.slots.get(Number(model.version));
+    if (!named || slot?.model !== model) return;
+    slot.state = 'UNAVAILABLE';
+    slot.reason = reason;
+    delete slot.model;
+    if (named.latest === model) named.latest = this.ready(model.name).at(-1);
     this.#changed();
   }
 

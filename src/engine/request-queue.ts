@@ -25,8 +25,8 @@ export type Proposal =
   | { readonly kind: 'idle' };
 
 interface Group {
-  /** Entries by level (index 0 unused); a delayed entry (timeout action DELAY) moves to the end of its level. */
-  readonly levels: Entry[][];
+  /** Entries by place: two for each level, the second for those whose timeout has passed (timeout action DELAY). */
+  readonly places: Entry[][];
 }
 
 const IDLE: Proposal = { kind: 'idle' };
@@ -91,7 +91,10 @@ export class RequestQueue {
   delay(entry: Entry): void {
     const list = this.#levelOf(entry);
     const at = list.indexOf(entry);
-    if (at >= 0) list.push(...list.splice(at, 1));
+    if (at < 0) return;
+    list.splice(at, 1);
+    entry.delayed = true;
+    this.#levelOf(entry).push(entry);
   }
 
   /** What to do now: the first group in order of priority and age that can go, else the earliest time at which one will. */
@@ -103,6 +106,8 @@ export class RequestQueue {
       const head = entriesOf(group, policy.maxBatchSize);
       const decision: Decision = decide(viewOf(head), now, policy, estimateMs, fullOnly);
       if (decision.kind === 'dispatch') return { kind: 'dispatch', entries: head.slice(0, decision.count) };
+      // What can still grow does not go behind a running batch; and what comes after it must not either, or it would never have its turn.
+      if (fullOnly) return IDLE;
       if (decision.kind === 'wait') untilMs = Math.min(untilMs, decision.untilMs);
     }
     return untilMs < Number.POSITIVE_INFINITY ? { kind: 'wait', untilMs } : IDLE;
@@ -111,7 +116,7 @@ export class RequestQueue {
   /** All queued entries, for drain and shutdown. */
   entries(): Entry[] {
     const all = [...this.#alone];
-    for (const { levels } of this.#groups.values()) for (const level of levels) all.push(...level);
+    for (const { places } of this.#groups.values()) for (const place of places) all.push(...place);
     return all;
   }
 
@@ -119,8 +124,8 @@ export class RequestQueue {
   #inOrder(): Iterable<Group> {
     if (this.#groups.size <= 1) return this.#groups.values();
     const rank = (group: Group): [number, number] => {
-      const level = group.levels.findIndex((entries) => entries.length > 0);
-      return [level, group.levels[level]?.[0]?.request.timeline.queued ?? 0];
+      const place = group.places.findIndex((entries) => entries.length > 0);
+      return [place, group.places[place]?.[0]?.request.timeline.queued ?? 0];
     };
     return [...this.#groups.values()]
       .map((group) => ({ group, rank: rank(group) }))
@@ -131,10 +136,10 @@ export class RequestQueue {
   #levelOf(entry: Entry): Entry[] {
     let group = this.#groups.get(entry.groupKey);
     if (!group) {
-      group = { levels: Array.from({ length: this.#levelCount + 1 }, () => []) };
+      group = { places: Array.from({ length: 2 * this.#levelCount + 2 }, () => []) };
       this.#groups.set(entry.groupKey, group);
     }
-    return group.levels[entry.level]!;
+    return group.places[2 * entry.level + (entry.delayed ? 1 : 0)]!;
   }
 
   #add(entry: Entry, sign: 1 | -1): void {
@@ -145,7 +150,7 @@ export class RequestQueue {
 
   #dropIfEmpty(groupKey: string): void {
     const group = this.#groups.get(groupKey);
-    if (group?.levels.every((entries) => entries.length === 0)) this.#groups.delete(groupKey);
+    if (group?.places.every((entries) => entries.length === 0)) this.#groups.delete(groupKey);
   }
 }
 
@@ -153,8 +158,8 @@ export class RequestQueue {
 function entriesOf(group: Group, maxRows: number): Entry[] {
   const entries: Entry[] = [];
   let rows = 0;
-  for (const level of group.levels) {
-    for (const entry of level) {
+  for (const place of group.places) {
+    for (const entry of place) {
       entries.push(entry);
       rows += entry.rows;
       if (rows > maxRows) return entries;

@@ -15,7 +15,8 @@ import type { Log } from '../base/log.js';
 import type { RunReply } from '../runtime/messages.js';
 import type { SlabPool } from '../runtime/slab-pool.js';
 import { Answers } from './answers.js';
-import { type Batch, type BatchResult, gather, planFor } from './batch.js';
+import { Asides } from './asides.js';
+import { type Batch, type BatchResult, fitted, gather, planFor } from './batch.js';
 import type { Entry } from './entry.js';
 import { InOrder } from './in-order.js';
 import { isTooLate, latenessError } from './lateness.js';
@@ -39,6 +40,7 @@ export class Scheduler {
   readonly #alarms = new Alarms();
   readonly #order = new InOrder();
   readonly #answers: Answers;
+  readonly #asides: Asides;
   #nextBatch = 0;
   #draining = false;
 
@@ -46,6 +48,11 @@ export class Scheduler {
     this.#options = options;
     this.#answers = new Answers(options.log);
     this.#slots = new WorkerSlots(options.workerCount);
+    this.#asides = new Asides({
+      slabs: options.slabs,
+      send: (batch) => this.#send({ ...batch, id: this.#nextBatch++ }),
+      refuse: (model, entry) => this.#refuseTooLarge(model, entry),
+    });
   }
 
   /** Admitted requests that are not yet answered. */
@@ -57,12 +64,6 @@ export class Scheduler {
   enqueue(model: Model, entry: Entry): void {
     const now = entry.request.timeline.queued;
     if (isTooLate(model, entry, now)) throw latenessError(model, entry, now);
-    if (!this.#options.slabs.fits(planFor(model, [entry]).totalBytes)) {
-      throw new ServeError(
-        'RESOURCE_EXHAUSTED',
-        `tensors of this request for model '${model.name}' do not fit into the shared memory pool; raise --shared-memory-pool-byte-size`,
-      );
-    }
     model.queue.push(entry, model.name);
     this.#answers.expect();
     startExpiry(entry, () => this.#onExpiry(model, entry));
@@ -70,18 +71,10 @@ export class Scheduler {
     this.#pump(model);
   }
 
-  /**
-   * Runs `entry` alone on `worker`, past the queue and uncounted: a warm-up. Its handler is told how it went. Throws
-   * RESOURCE_EXHAUSTED when there is no shared memory for it.
-   */
+  /** Runs `entry` alone on `worker`, past the queue and uncounted: a warm-up. Its handler is told how it went. */
   runAside(model: Model, worker: number, entry: Entry): void {
-    const plan = planFor(model, [entry]);
-    const lease = this.#options.slabs.acquire(plan.totalBytes);
-    if (!lease) throw new ServeError('RESOURCE_EXHAUSTED', `no shared memory for a warm-up of model '${model.name}'`);
     this.#answers.expect();
-    entry.state = 'running';
-    gather(plan, [entry], lease);
-    this.#send({ id: this.#nextBatch++, model, entries: [entry], rows: entry.rows, plan, lease, worker, aside: true });
+    this.#asides.add(model, worker, entry);
   }
 
   /** The caller has gone. Queued: out before any work; running: finishes unheard. */
@@ -121,7 +114,7 @@ export class Scheduler {
   onLost(worker: number): void {
     const lost = this.#slots.clear(worker);
     for (const batch of lost) {
-      this.#options.slabs.release(batch.lease);
+      this.#release(batch);
       this.#order.finish(batch, () => {
         for (const entry of batch.entries) {
           this.#answers.fail(
@@ -148,9 +141,9 @@ export class Scheduler {
     return this.#answers.drained();
   }
 
-  /** Refuses what is still queued; running batches finish. */
-  rejectQueued(error: ServeError): void {
-    for (const model of [...this.#ring]) {
+  /** Refuses what is still queued, of one model or of all; running batches finish. */
+  rejectQueued(error: ServeError, only?: Model): void {
+    for (const model of only ? [only] : [...this.#ring]) {
       for (const entry of model.queue.entries()) {
         this.#leaveQueue(model, entry);
         this.#answers.fail(model, entry, error, 'REJECTED');
@@ -162,25 +155,34 @@ export class Scheduler {
   /** Sends batches of `model` while a worker can take one and the batcher says go. */
   #pump(model: Model): void {
     for (;;) {
-      const worker = this.#slots.leastBusy(model);
+      const worker = this.#slots.leastBusy(model, this.#maySendBehind);
       if (worker < 0 || !this.#tryDispatch(model, worker)) return;
     }
   }
 
+  /** Lets every model that waits send one batch in turn, until none can. */
   #pumpAll(): void {
-    for (const model of [...this.#ring]) this.#pump(model);
+    for (let sent = true; sent; ) {
+      sent = false;
+      for (const model of [...this.#ring]) {
+        const worker = this.#slots.leastBusy(model, this.#maySendBehind);
+        if (worker >= 0 && this.#tryDispatch(model, worker)) sent = true;
+      }
+    }
   }
 
   /** Gives `worker` work from the models that wait, in turn. */
   #refill(worker: number): void {
     for (const model of [...this.#ring]) {
-      if (this.#slots.isOpen(worker, model) && this.#tryDispatch(model, worker) && this.#ring.has(model)) {
-        // Its turn is over: to the end of the ring.
-        this.#ring.delete(model);
-        this.#ring.add(model);
-      }
+      if (this.#slots.isOpen(worker, model, this.#maySendBehind)) this.#tryDispatch(model, worker);
     }
   }
+
+  /** A batch may be prepared behind a running one only while no other model waits for that worker: its turn comes first. */
+  readonly #maySendBehind = (worker: number, model: Model): boolean => {
+    for (const other of this.#ring) if (other !== model && other.workers.has(worker)) return false;
+    return true;
+  };
 
   /** One batch of `model` to `worker`, if its queue and the batcher have one. */
   #tryDispatch(model: Model, worker: number): boolean {
@@ -205,15 +207,13 @@ export class Scheduler {
   }
 
   #dispatch(model: Model, worker: number, proposed: readonly Entry[], now: number): boolean {
-    let entries = proposed;
-    let plan = planFor(model, entries);
-    // Together they may not fit into the pool although each alone does.
-    while (entries.length > 1 && !this.#options.slabs.fits(plan.totalBytes)) {
-      entries = entries.slice(0, entries.length >> 1);
-      plan = planFor(model, entries);
+    const { entries, plan } = fitted(model, proposed, this.#options.slabs);
+    if (!this.#options.slabs.fits(plan.totalBytes)) {
+      this.#refuseTooLarge(model, entries[0]!);
+      return true;
     }
     const lease = this.#options.slabs.acquire(plan.totalBytes);
-    if (!lease) return false; // asked again when a lease comes back (#finish)
+    if (!lease) return false; // asked again when a lease comes back
     let rows = 0;
     for (const entry of entries) {
       this.#leaveQueue(model, entry);
@@ -221,12 +221,20 @@ export class Scheduler {
       entry.request.timeline.dispatched = now;
       rows += entry.rows;
     }
-    if (model.queue.count === 0) this.#ring.delete(model);
+    // Its turn is over: to the end of the ring, or out of it.
+    this.#ring.delete(model);
+    if (model.queue.count > 0) this.#ring.add(model);
     const batch: Batch = { id: this.#nextBatch++, model, entries, rows, plan, lease, worker, aside: false };
     gather(plan, entries, lease);
     if (model.config.dynamicBatching?.preserveOrdering) this.#order.expect(batch);
     this.#send(batch);
     return true;
+  }
+
+  #refuseTooLarge(model: Model, entry: Entry): void {
+    this.#leaveQueue(model, entry);
+    const message = `tensors of this request for model '${model.name}' do not fit into the shared memory pool; raise --shared-memory-pool-byte-size`;
+    this.#answers.fail(model, entry, new ServeError('RESOURCE_EXHAUSTED', message), 'REJECTED');
   }
 
   #send(batch: Batch): void {
@@ -237,10 +245,15 @@ export class Scheduler {
     this.#options.run(batch.worker, message);
   }
 
+  #release({ lease }: Batch): void {
+    this.#options.slabs.release(lease);
+    this.#asides.retry();
+  }
+
   /** Success: the replies are made while the lease is held, then it is free. */
   #finish(batch: Batch, result: BatchResult): void {
     this.#answers.deliver(batch, result);
-    this.#options.slabs.release(batch.lease);
+    this.#release(batch);
     this.#pumpAll();
   }
 
@@ -259,7 +272,8 @@ export class Scheduler {
       this.#send({ ...batch, plan: planFor(model, entries) });
       return;
     }
-    this.#options.slabs.release(batch.lease);
+    this.#release(batch);
+    this.#refill(batch.worker);
     this.#order.finish(batch, () => {
       const { code, message } = reply.failure!;
       for (const entry of entries) {

@@ -10,6 +10,9 @@ import type { Model } from './model.js';
 /** The longest that setTimeout can wait, in milliseconds: past it, it fires at once. */
 const LONGEST_MS = 2 ** 31 - 1;
 
+/** A timer is late by up to this, in milliseconds: shorter delays (Triton's usual example is 0.1) would become twenty times as long. */
+const TIMER_MS = 1;
+
 /** Milliseconds from now to `atMs`, in whole ones, never too early. */
 function delayTo(atMs: number): number {
   return Math.min(LONGEST_MS, Math.max(0, Math.ceil(atMs - nowMs())));
@@ -32,19 +35,34 @@ export function stopExpiry(entry: Entry): void {
 
 /** One alarm per model: the earliest that was asked for. */
 export class Alarms {
-  readonly #alarms = new Map<Model, { readonly timer: NodeJS.Timeout; readonly atMs: number }>();
+  readonly #alarms = new Map<Model, { readonly atMs: number; readonly stop: () => void }>();
 
   /** Calls `wake` at `atMs`, unless an earlier alarm of the model is set already. */
   set(model: Model, atMs: number, wake: () => void): void {
     const current = this.#alarms.get(model);
     if (current && current.atMs <= atMs) return;
-    if (current) clearTimeout(current.timer);
-    const timer = setTimeout(() => {
+    current?.stop();
+    const ring = () => {
       this.#alarms.delete(model);
       wake();
-    }, delayTo(atMs));
-    // An alarm for a batch that has filled up since must not keep the process.
-    timer.unref();
-    this.#alarms.set(model, { timer, atMs });
+    };
+    this.#alarms.set(model, { atMs, stop: atMs - nowMs() < TIMER_MS ? poll(atMs, ring) : sleep(atMs, ring) });
   }
+}
+
+/** Neither keeps the process: an alarm may be for a batch that has filled up since. */
+function sleep(atMs: number, ring: () => void): () => void {
+  const timer = setTimeout(ring, delayTo(atMs)).unref();
+  return () => clearTimeout(timer);
+}
+
+/** Once in each turn of the event loop. */
+function poll(atMs: number, ring: () => void): () => void {
+  let immediate: NodeJS.Immediate;
+  const look = (): void => {
+    if (nowMs() >= atMs) ring();
+    else immediate = setImmediate(look).unref();
+  };
+  immediate = setImmediate(look).unref();
+  return () => clearImmediate(immediate);
 }

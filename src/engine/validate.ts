@@ -66,6 +66,7 @@ export function admit(model: Model, request: InferRequest, handler: InferHandler
     timeoutAction,
     state: 'queued',
     timer: undefined,
+    delayed: false,
     alone: false,
   };
 }

@@ -41,16 +41,16 @@ export class WorkerSlots {
   }
 
   /** Whether a batch of `model` may be sent to `worker` now: it has a session there, and the worker is idle or may prepare one. */
-  isOpen(worker: number, model: Model): boolean {
-    return model.workers.has(worker) && (this.isIdle(worker) || this.#mayPrepare(worker, model));
+  isOpen(worker: number, model: Model, maySendBehind: MaySendBehind): boolean {
+    return model.workers.has(worker) && (this.isIdle(worker) || this.#mayPrepare(worker, model, maySendBehind));
   }
 
   /** The worker that would start a batch of `model` first, or -1 while none may be sent one. */
-  leastBusy(model: Model): number {
+  leastBusy(model: Model, maySendBehind: MaySendBehind): number {
     let open = -1;
     for (const worker of model.workers) {
       if (this.isIdle(worker)) return worker;
-      if (open < 0 && this.#mayPrepare(worker, model)) open = worker;
+      if (open < 0 && this.#mayPrepare(worker, model, maySendBehind)) open = worker;
     }
     return open;
   }
@@ -59,11 +59,14 @@ export class WorkerSlots {
    * Preparing hides the way to the worker and back, which counts only where the running batch is short. A request in a prepared
    * batch has left the queue, and with it the queue's rules: so never where there are such rules.
    */
-  #mayPrepare(worker: number, { policy }: Model): boolean {
+  #mayPrepare(worker: number, model: Model, maySendBehind: MaySendBehind): boolean {
     const batches = this.#batches[worker]!;
-    if (!policy.mayPrepare || batches.length >= MAX_BATCHES_PER_WORKER) return false;
-    const { model, rows } = batches[0]!;
-    const expectedMs = model.computeTimes.estimateMs(rows);
-    return expectedMs > 0 && expectedMs <= PREPARE_BEHIND_MS;
+    if (!model.policy.mayPrepare || batches.length >= MAX_BATCHES_PER_WORKER) return false;
+    const running = batches[0]!;
+    const expectedMs = running.model.computeTimes.estimateMs(running.rows);
+    return expectedMs > 0 && expectedMs <= PREPARE_BEHIND_MS && maySendBehind(worker, model);
   }
 }
+
+/** Whether nobody else waits for `worker`, so that `model` may have its next batch wait there. */
+export type MaySendBehind = (worker: number, model: Model) => boolean;

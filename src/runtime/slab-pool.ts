@@ -56,6 +56,7 @@ export class SlabPool {
   readonly #leased = new Set<number>();
   #nextSlab = 0;
   #totalBytes = 0;
+  #leasedBytes = 0;
 
   constructor(options: SlabPoolOptions) {
     this.#options = options;
@@ -79,7 +80,10 @@ export class SlabPool {
   acquire(bytes: number): Lease | undefined {
     const size = sizeClass(bytes);
     const lease = this.#free.get(size)?.pop() ?? this.#create(size);
-    if (lease) this.#leased.add(lease.slab);
+    if (lease) {
+      this.#leased.add(lease.slab);
+      this.#leasedBytes += size;
+    }
     return lease;
   }
 
@@ -88,13 +92,14 @@ export class SlabPool {
     assert(this.#leased.delete(lease.slab), `slab ${lease.slab} released twice`);
     if (this.#options.poison) lease.bytes.fill(0xdd);
     const size = lease.bytes.byteLength;
+    this.#leasedBytes -= size;
     const list = this.#free.get(size);
     if (list) list.push(lease);
     else this.#free.set(size, [lease]);
   }
 
   #create(size: number): Lease | undefined {
-    if (size > this.#options.maxBytes) return undefined;
+    if (this.#leasedBytes + size > this.#options.maxBytes) return undefined;
     // Room is made from free slabs of other classes, the largest first: fewest workers' maps change.
     const classes = [...this.#free.keys()].sort((a, b) => b - a);
     for (const other of classes) {

@@ -10,7 +10,7 @@
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { ServeError } from '../base/errors.js';
+import { printable, ServeError } from '../base/errors.js';
 import type {
   CallReply,
   CompileRequest,
@@ -34,6 +34,9 @@ export interface WorkerPoolOptions {
   readonly onLost: (worker: number, reason: unknown) => void;
 }
 
+/** Threads lost in a row, without a word from any, after which none is replaced any more. */
+const MAX_SILENT_LOSSES = 8;
+
 interface Attachment {
   readonly port: MessagePort;
   /** Settles when the worker's one task ends. */
@@ -47,12 +50,24 @@ export class WorkerPool {
   readonly #piscina: Piscina;
   readonly #attached: Attachment[] = [];
   readonly #slabs = new Map<number, SharedArrayBuffer>();
+  /** How often each worker was replaced. */
+  readonly #lives: number[];
+  #silentLosses = 0;
+  /** Some worker has said something: the module loads. */
+  #heard = false;
+  /** Set when no worker can be had any more. */
+  #dead: ServeError | undefined;
+  #tellGaveUp: () => void = () => undefined;
+  readonly #gaveUp = new Promise<void>((resolve) => {
+    this.#tellGaveUp = resolve;
+  });
   #nextCall = 0;
   #closing = false;
 
   constructor(options: WorkerPoolOptions) {
     this.#options = options;
     this.size = options.size;
+    this.#lives = new Array<number>(options.size).fill(0);
     this.#piscina = new Piscina({
       filename: options.workerFile,
       minThreads: options.size,
@@ -62,7 +77,16 @@ export class WorkerPool {
       atomics: 'disabled',
       recordTiming: false,
     });
+    // A thread that dies without a task, as one whose module can't be loaded does, is told here, and its task never ends.
+    this.#piscina.on('error', (reason: unknown) => {
+      if (!this.#heard) this.#giveUp(reason);
+    });
     for (let worker = 0; worker < options.size; worker++) this.#attached.push(this.#attach(worker));
+  }
+
+  /** Changes whenever `worker` is replaced by a new, empty thread. */
+  life(worker: number): number {
+    return this.#lives[worker]!;
   }
 
   /** Loads a session on `worker`; rejects with ServeError. */
@@ -99,14 +123,24 @@ export class WorkerPool {
   async close(): Promise<void> {
     this.#closing = true;
     for (const { port } of this.#attached) port.postMessage({ type: 'close' } satisfies ControlMessage);
-    await Promise.all(this.#attached.map(({ ended }) => ended));
-    await this.#piscina.close();
+    await Promise.race([Promise.all(this.#attached.map(({ ended }) => ended)), this.#gaveUp]);
+    if (!this.#dead) {
+      await this.#piscina.close();
+      return;
+    }
+    // No thread runs anything; those that never started have tasks that never end.
+    for (const { port } of this.#attached) port.close();
+    await this.#piscina.destroy();
   }
 
   #call(worker: number, message: WithoutCall<ControlMessage>): Promise<unknown> {
     const { port, calls } = this.#attached[worker]!;
     const call = this.#nextCall++;
     return new Promise((resolve, reject) => {
+      if (this.#dead) {
+        reject(this.#dead);
+        return;
+      }
       calls.set(call, { resolve, reject });
       port.postMessage({ ...message, call });
     });
@@ -116,6 +150,8 @@ export class WorkerPool {
     const { port1: port, port2 } = new MessageChannel();
     const calls: Attachment['calls'] = new Map();
     port.on('message', (message: FromWorker) => {
+      this.#silentLosses = 0;
+      this.#heard = true;
       if (Array.isArray(message) || message.type === 'ran') this.#options.onResult(worker, message);
       else this.#settle(calls, message);
     });
@@ -138,10 +174,23 @@ export class WorkerPool {
   }
 
   #lost(worker: number, calls: Attachment['calls'], reason: unknown): void {
-    // piscina replaces a dead thread by itself; what it ran before is for us to restore.
-    this.#attached[worker] = this.#attach(worker);
+    this.#lives[worker]!++;
+    // piscina replaces a dead thread by itself; what it ran before is for us to restore. Threads that can't even start are left.
+    if (++this.#silentLosses > MAX_SILENT_LOSSES) this.#giveUp(reason);
+    else this.#attached[worker] = this.#attach(worker);
     for (const { reject } of calls.values())
       reject(new ServeError('UNAVAILABLE', `inference worker ${worker} was lost`));
+    calls.clear();
     this.#options.onLost(worker, reason);
+  }
+
+  #giveUp(reason: unknown): void {
+    const detail = reason instanceof Error ? printable(reason.message, 200) : 'no reason was given';
+    this.#tellGaveUp();
+    this.#dead = new ServeError('UNAVAILABLE', `inference workers can't be started: ${detail}`);
+    for (const { calls } of this.#attached) {
+      for (const { reject } of calls.values()) reject(this.#dead);
+      calls.clear();
+    }
   }
 }

@@ -176,6 +176,55 @@ export default ({ port }) => {
   await stop();
 });
 
+test('models that load at the same time spread over the workers', async () => {
+  const repository = temporaryDirectory();
+  const config = 'max_batch_size: 4 instance_group { count: 1 }';
+  for (const name of ['a', 'b', 'c'])
+    writeModel(repository, name, { config, versions: { 1: identityModel('FP32', ['n']) } });
+  const { engine, stop } = await startEngine(repository, { workerCount: 3 });
+  const used = engine.readyModels().flatMap(({ workers }) => [...workers]);
+  await stop();
+  expect(used.sort()).toEqual([0, 1, 2]);
+});
+
+test('a model that no worker can load again is withdrawn, and its requests are told', async () => {
+  const repository = temporaryDirectory();
+  const dying = join(temporaryDirectory(), 'die.mjs');
+  const real = join(import.meta.dirname, '../../dist/workers/inference-worker.js');
+  writeFileSync(
+    dying,
+    `import serve from ${JSON.stringify(real)};
+export default ({ port }) => {
+  port.on('message', (message) => { if (Array.isArray(message) && message[8] === 13) process.exit(3); });
+  return serve({ port });
+};\n`,
+  );
+  writeModel(repository, 'identity', { config: 'max_batch_size: 16', versions: { 1: identityModel('FP32', ['n']) } });
+  const { engine, stop } = await startEngine(repository, { workerFile: dying, workerCount: 1 });
+  const ask = (rows: number) =>
+    infer(engine, { modelName: 'identity', inputs: [tensor('INPUT0', 'FP32', [rows, 1], new Float32Array(rows))] });
+  await ask(1);
+  writeFileSync(join(repository, 'identity/1/model.onnx'), 'gone');
+  const waiting = Promise.allSettled([ask(13), ask(1), ask(2)]);
+  for (const result of await waiting)
+    expect(result).toMatchObject({ status: 'rejected', reason: { code: 'UNAVAILABLE' } });
+  expect(engine.repositoryIndex(false)).toMatchObject([{ name: 'identity', state: 'UNAVAILABLE' }]);
+  await expect(ask(1)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  await stop();
+});
+
+test('workers that can not start fail the load with the reason, and nothing hangs', async () => {
+  const repository = temporaryDirectory();
+  const broken = join(temporaryDirectory(), 'broken.mjs');
+  writeFileSync(broken, "throw new Error('no such binding');\n");
+  writeModel(repository, 'identity', { versions: { 1: identityModel('FP32', ['n']) } });
+  const { engine, stop } = await startEngine(repository, { workerFile: broken });
+  expect(engine.repositoryIndex(false)).toMatchObject([
+    { name: 'identity', state: 'UNAVAILABLE', reason: expect.stringContaining('inference worker') },
+  ]);
+  await stop();
+});
+
 test('the engine is not ready before its models are', () => {
   const running = createEngine({
     serverName: 'x',

@@ -39,6 +39,7 @@ function entry(over: { queued?: number; group?: string; level?: number; bytes?: 
     timeoutAction: 'REJECT',
     state: 'queued',
     timer: undefined,
+    delayed: false,
     alone: false,
   };
 }
@@ -84,13 +85,33 @@ test('a higher level goes first within a group and between groups', () => {
   expect(proposed(queue)).toEqual([high, other]);
 });
 
-test('a delayed request goes behind the others of its level', () => {
+test('a delayed request goes behind all others of its level, later ones and other groups too', () => {
   const queue = queueOf();
-  const [first, second] = [entry({ queued: 1 }), entry({ queued: 2 })];
+  const [first, second, other, third] = [
+    entry({ queued: 1 }),
+    entry({ queued: 2 }),
+    entry({ group: 'x', queued: 3 }),
+    entry({ queued: 4 }),
+  ];
   queue.push(first, 'm');
-  queue.push(second, 'm');
   queue.delay(first);
-  expect(proposed(queue)).toEqual([second, first]);
+  expect(proposed(queue)).toEqual([first]);
+  for (const one of [second, other, third]) queue.push(one, 'm');
+  expect(proposed(queue)).toEqual([second, third, first]);
+  queue.remove(second);
+  queue.remove(third);
+  expect(proposed(queue)).toEqual([other]);
+  queue.remove(other);
+  queue.remove(first);
+  expect([queue.count, queue.bytes]).toEqual([0, 0]);
+});
+
+test('behind a running batch only the group whose turn it is may go', () => {
+  const queue = queueOf();
+  queue.push(entry({ group: 'odd', queued: 1 }), 'm');
+  for (let i = 0; i < 5; i++) queue.push(entry({ group: 'full', queued: 2 + i }), 'm');
+  expect(queue.propose(10, POLICY, () => 0, true).kind).toBe('idle');
+  expect(proposed(queue)).toHaveLength(1);
 });
 
 test('the bound on the count is exact at zero, at the bound and one past it', () => {
