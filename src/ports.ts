@@ -66,6 +66,7 @@ export function openPorts(
       keepaliveTimeoutMs: config.grpcKeepaliveTimeout,
       maxConnectionAgeMs: config.grpcMaxConnectionAge,
       maxConnectionAgeGraceMs: config.grpcMaxConnectionAgeGrace,
+      closeGraceMs: config.exitTimeoutSecs * 1000 + 4000,
       ...(tls && { tls }),
       log,
       // Only a request that a model answered has a model's name for a label, whatever else clients write.

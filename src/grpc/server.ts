@@ -7,6 +7,7 @@
 import type { ServerHttp2Session } from 'node:http2';
 import { type AddressInfo, createServer, type Server as NetServer, type Socket } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { nowMs } from '../base/clock.js';
 import type { ByteBudget, Engine } from '../engine/types.js';
 import { createGate, type StreamListener } from './gate.js';
 import type { FinishedCall, GatedCall } from './gated-call.js';
@@ -59,6 +60,8 @@ export interface GrpcServerOptions {
   readonly connectTimeoutMs?: number;
   /** Time for a request to arrive; a size over 128 KiB/s adds to it. Default 30 s. */
   readonly receiveTimeoutMs?: number;
+  /** Time for accepted calls to end while draining; then their connections are cut. Default 30 s. */
+  readonly closeGraceMs?: number;
   /** Time for a reply to be read, likewise. Default 10 s. */
   readonly writeStallMs?: number;
 }
@@ -157,7 +160,9 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       health.drain();
       reflection.drain();
       listener.close();
+      const leave = leaveBehind(sessions, live, options.closeGraceMs ?? 30_000);
       await Promise.all([...sessions].map(closeSession));
+      leave();
       end();
     },
     close() {
@@ -204,6 +209,26 @@ function listen(
 }
 
 /** GOAWAY; resolves when the session's last stream is done. */
+/**
+ * Ends sessions whose peers don't close them: those without a call soon after the GOAWAY, all of them after `graceMs`. A peer that has
+ * vanished, or that holds its window shut, would keep the server from ever stopping. Returns what ends the watch.
+ */
+function leaveBehind(
+  sessions: ReadonlySet<ServerHttp2Session>,
+  live: ReadonlySet<GatedCall>,
+  graceMs: number,
+): () => void {
+  const startedMs = nowMs();
+  const timer = setInterval(() => {
+    if (live.size > 0 && nowMs() - startedMs < graceMs) return;
+    for (const session of sessions) session.destroy();
+  }, GOAWAY_MS);
+  return () => clearInterval(timer);
+}
+
+/** How long peers get to close an idle session after the GOAWAY, in milliseconds. */
+const GOAWAY_MS = 1000;
+
 function closeSession(session: ServerHttp2Session): Promise<void> {
   return new Promise((resolve) => {
     session.once('close', resolve);

@@ -289,6 +289,30 @@ test('drain finishes what is accepted, takes nothing new, then resolves', async 
   expect(front.budget.used).toBe(0);
 });
 
+test('drain does not wait for a peer that never closes its connection', async () => {
+  const { front } = await start();
+  const socket = connectTcp({ port: front.port, host: '127.0.0.1', allowHalfOpen: true });
+  // The preface and an empty SETTINGS frame; then a host that is there and says nothing more.
+  socket.write(
+    Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])]),
+  );
+  await new Promise((resolve) => socket.once('data', resolve));
+  socket.on('error', () => undefined);
+  await front.server.drain();
+  socket.destroy();
+});
+
+test('drain cuts calls that outlast its grace, and tells the engine', async () => {
+  const { front, raw } = await start({ closeGraceMs: 1 });
+  const seen = front.engine.nextSeen();
+  const reply = readReply(raw.open(INFER).end(frame(inferBytes('hold', Buffer.alloc(8)))));
+  await seen;
+  await front.server.drain();
+  await reply;
+  expect(front.engine.cancelled).toBe(1);
+  expect(front.budget.used).toBe(0);
+});
+
 test('close drops calls in flight and tells the engine', async () => {
   const { front, raw } = await start();
   const seen = front.engine.nextSeen();
