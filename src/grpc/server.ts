@@ -160,7 +160,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       health.drain();
       reflection.drain();
       listener.close();
-      const leave = leaveBehind(sessions, live, options.closeGraceMs ?? 30_000);
+      const leave = leaveBehind(sockets, live, options.closeGraceMs ?? 30_000);
       await Promise.all([...sessions].map(closeSession));
       leave();
       end();
@@ -210,18 +210,15 @@ function listen(
 
 /** GOAWAY; resolves when the session's last stream is done. */
 /**
- * Ends sessions whose peers don't close them: those without a call soon after the GOAWAY, all of them after `graceMs`. A peer that has
- * vanished, or that holds its window shut, would keep the server from ever stopping. Returns what ends the watch.
+ * Cuts connections that peers don't close: soon after the GOAWAY when there is no call any more, in any case after `graceMs`. A peer that
+ * has vanished, or that holds its window shut, would keep the server from ever stopping. It is the sockets that are cut: a closed session
+ * waits for its peer's FIN and can't be destroyed any more. Returns what ends the watch.
  */
-function leaveBehind(
-  sessions: ReadonlySet<ServerHttp2Session>,
-  live: ReadonlySet<GatedCall>,
-  graceMs: number,
-): () => void {
+function leaveBehind(sockets: ReadonlySet<Socket>, live: ReadonlySet<GatedCall>, graceMs: number): () => void {
   const startedMs = nowMs();
   const timer = setInterval(() => {
     if (live.size > 0 && nowMs() - startedMs < graceMs) return;
-    for (const session of sessions) session.destroy();
+    for (const socket of sockets) socket.destroy();
   }, GOAWAY_MS);
   return () => clearInterval(timer);
 }
