@@ -71,7 +71,7 @@ export class InferenceEngine implements Engine {
   #stopping = false;
   /** The restoring of workers under way. */
   #restoring: Promise<void> = Promise.resolve();
-  /** Requests refused before a model was found, by reason of the refusal; they have no model to be counted on. */
+  /** Requests refused because no ready model was meant; they have none to be counted on. */
   unknownModelCount = 0;
 
   constructor(options: EngineOptions) {

@@ -15,6 +15,8 @@ const LATENCY_BUCKETS_MS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 25
 export interface MetricSource {
   readyModels(): readonly Model[];
   readonly inFlight: number;
+  /** Requests that meant no ready model. */
+  readonly unknownModelCount: number;
 }
 
 /** Takes the budget of one request of a loaded model once it is answered. */
@@ -91,6 +93,11 @@ export function registerModelMetrics(metrics: Metrics, engine: MetricSource): Ob
     [{}, engine.inFlight],
   ]);
 
+  metrics.counter(
+    { name: 'tensorwire_requests_without_model_total', help: 'Requests for a model or version that is not ready' },
+    () => [[{}, engine.unknownModelCount]],
+  );
+
   const total = metrics.histogram({
     name: 'tensorwire_request_duration_ms',
     help: 'From the first byte of a request to its encoded reply, in milliseconds',
@@ -103,14 +110,22 @@ export function registerModelMetrics(metrics: Metrics, engine: MetricSource): Ob
     labels: ['model', 'arm', 'phase'],
     buckets: LATENCY_BUCKETS_MS,
   });
+  // One label object per model, arm and phase, kept: ten new ones on every reply would be the dearest part of measuring it.
+  const kept = new Map<string, { readonly total: Labels; readonly phases: readonly Labels[] }>();
   return (model, arm, timeline) => {
+    const key = `${arm} ${model}`;
+    let own = kept.get(key);
+    if (!own) {
+      own = { total: { model, arm }, phases: PHASES.map((name) => ({ model, arm, phase: name })) };
+      kept.set(key, own);
+    }
     const lengths = timeline.phases();
     let sum = 0;
     for (let i = 0; i < lengths.length; i++) {
       sum += lengths[i]!;
-      phase({ model, arm, phase: PHASES[i]! }, lengths[i]!);
+      phase(own.phases[i]!, lengths[i]!);
     }
-    total({ model, arm }, sum);
+    total(own.total, sum);
   };
 }
 
