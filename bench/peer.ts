@@ -14,6 +14,9 @@ import { startServer, type TestServer } from '../test/support/server.js';
 import { onlyChildOf } from './process-cpu.js';
 import { BenchError } from './result.js';
 
+/** What `src/main.ts` gives the serving process. */
+const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: '33554432', MALLOC_TRIM_THRESHOLD_: '268435456' };
+
 export interface Peer {
   readonly pid: number;
   readonly port: number;
@@ -83,7 +86,9 @@ export function spawnServer(
 ): ChildProcess {
   const path = join(import.meta.dirname, 'servers', file);
   // Node says at every start that stripping types is experimental.
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...flags, path], { stdio });
+  // With the serving process's flags comes its allocator's setting; the stock echo has neither.
+  const env = flags.length > 0 ? { ...ALLOCATOR, ...process.env } : process.env;
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...flags, path], { stdio, env });
   const orphan = (): void => void child.kill('SIGKILL');
   process.once('exit', orphan);
   child.once('exit', () => process.off('exit', orphan));

@@ -11,7 +11,7 @@ import type { Model } from './model.js';
 const MAX_BATCHES_PER_WORKER = 2;
 
 /** A batch is prepared behind one that is expected to run this long at most, in milliseconds; the round trip is 0.1 to 0.3. */
-const PREPARE_BEHIND_MS = 5;
+const PREPARE_BEHIND_MS = 50;
 
 export class WorkerSlots {
   readonly #batches: Batch[][];

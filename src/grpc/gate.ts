@@ -8,7 +8,7 @@ import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { nowMs } from '../base/clock.js';
 import { printable } from '../base/errors.js';
 import { Timeline } from '../base/timeline.js';
-import { guardBody } from './body-guard.js';
+import { guardBody, receiveUnary } from './body-guard.js';
 import { type CallOwner, GatedCall, refuseStream, respondAndClose } from './gated-call.js';
 import { parseGrpcTimeoutMs } from './grpc-timeout.js';
 import type { MethodTable } from './method.js';
@@ -27,6 +27,8 @@ const CONTENT_TYPE = /^application\/grpc(\+proto)?[\t ]*(;.*)?$/i;
 
 export interface GateOptions {
   readonly methods: MethodTable;
+  /** What serves unary calls without grpc-js, by full path. */
+  readonly unary: ReadonlyMap<string, (call: GatedCall) => void>;
   readonly owner: CallOwner;
   isDraining(): boolean;
   /** Told of an exception on the way into grpc-js. */
@@ -46,6 +48,11 @@ export function createGate(options: GateOptions, next: StreamListener): StreamLi
   return (stream, headers, flags, rawHeaders) => {
     const call = admit(options, stream, headers, rawHeaders);
     if (call === undefined) return;
+    const serve = options.unary.get(call.method.path);
+    if (serve !== undefined) {
+      receiveUnary(call, serve);
+      return;
+    }
     try {
       guardBody(call, () => next(stream, headers, flags, rawHeaders));
     } catch (error) {

@@ -14,6 +14,7 @@ import { nowMs } from '../base/clock.js';
 import { type ErrorCode, ServeError } from '../base/errors.js';
 import { Timeline } from '../base/timeline.js';
 import type { Arm, ByteBudget } from '../engine/types.js';
+import type { MessagePool } from './message-pool.js';
 import type { Method } from './method.js';
 import { grpcDetails, grpcStatus } from './status.js';
 
@@ -38,6 +39,7 @@ export interface FinishedCall {
 /** What all calls of one server share. */
 export interface CallOwner {
   readonly budget: ByteBudget;
+  readonly memory: MessagePool;
   /** Calls whose stream is open, in order of arrival. */
   readonly live: Set<GatedCall>;
   onFinished(info: FinishedCall): void;
@@ -68,7 +70,7 @@ export class GatedCall {
   /** The flag byte of the (first) message. */
   compressed = false;
   readonly framing: Framing = { headFill: 0, flag: 0, length: 0, bodyLeft: 0, messages: 0 };
-  /** The message of a unary call, complete once its handler runs; taken by it, so that its memory goes when the handler is done. */
+  /** The message of a unary call, complete once its handler runs. */
   message: Buffer = NO_BYTES;
   /** Body bytes seen, frame heads included. */
   receivedBytes = 0;
@@ -98,11 +100,20 @@ export class GatedCall {
     stream.on('close', onClose);
   }
 
-  /** The message, which is the taker's from then on. */
-  takeMessage(): Buffer {
-    const { message } = this;
+  /** Memory for a message or a reply. */
+  takeMemory(bytes: number): Buffer {
+    return this.#owner.memory.take(bytes);
+  }
+
+  /** Gives memory back that no one reads any more. */
+  giveMemory(bytes: Buffer): void {
+    this.#owner.memory.give(bytes);
+  }
+
+  /** The request has no reader left: neither the engine nor the inflater. */
+  dropMessage(): void {
+    this.#owner.memory.give(this.message);
     this.message = NO_BYTES;
-    return message;
   }
 
   /** Takes `bytes` of the budget until `release`; false when they are not there. */

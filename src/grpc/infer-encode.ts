@@ -1,15 +1,13 @@
 /**
- * Encodes inference responses of both packages so that tensor bytes are copied once: from the engine's lent memory into the frame
- * that grpc-js sends.
+ * Writes ModelInferResponse of both packages: the exact size first, then heads and tensor bytes straight into the frame that is sent.
  *
- * Called by the gRPC service as `responseSerialize`. grpc-js asks the value it gets for `byteLength`, allocates the frame, and then
- * calls `copy(frame, 5)`: an object with those two members encodes itself in place. Both happen inside the service's callback,
- * while the outputs are still lent; an {@link EncodedResponse} must not be kept longer than that.
+ * Called from within the engine's `onResponse`; `unary.ts` asks for `byteLength`, takes memory for the frame, and has `copy` write into
+ * it while the outputs are still lent. So tensor bytes are copied exactly once. Must not keep the response.
  */
 import type { InferOutput, InferResponse } from '../engine/types.js';
 import { int64Bytes, textBytes, varintBytes, WireWriter } from './wire-writer.js';
 
-/** The part of Buffer that grpc-js uses of a serialized message. */
+/** A message that knows its size and writes itself; a Buffer is one, too. */
 export interface EncodedResponse {
   readonly byteLength: number;
   /** Writes the message at `offset`; returns the bytes written, which are `byteLength`. */

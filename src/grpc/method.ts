@@ -6,7 +6,7 @@
 import type { ErrorCode } from '../base/errors.js';
 
 /**
- * unary: one message in, one out; the gate also owns its deadline and its decompression.
+ * unary: one message in, one out; served without grpc-js, deadline and decompression included.
  * serverStream: one message in. bidi: messages in until the caller is done. Both keep grpc-js's deadline, as trailers after messages
  * can only be sent by it, and take no compressed messages.
  */

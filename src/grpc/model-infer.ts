@@ -2,7 +2,7 @@
  * ModelInfer of both services: message -> InferRequest -> engine -> message.
  *
  * Called by the services with the codec of their message. Inputs are views on the received message, outputs are copied once, from
- * shared memory into grpc-js's frame buffer, before the engine's lease ends. Must not look at tensors.
+ * shared memory into the frame that is sent, before the engine's lease ends. Must not look at tensors.
  */
 
 import { invalid, printable, ServeError } from '../base/errors.js';

@@ -18,6 +18,7 @@ import { encodeModelInferResponse, encodeModelInferResponseV1 } from './infer-en
 import { addInferenceService, INFERENCE_SERVICE } from './inference-service.js';
 import { addInferenceV1Service, INFERENCE_V1_SERVICE } from './inference-v1-service.js';
 import { Inflater } from './inflate.js';
+import { MessagePool } from './message-pool.js';
 import { addModelInfer } from './model-infer.js';
 import { loadProtos, methodOf } from './proto.js';
 import { addReflection } from './reflection.js';
@@ -66,6 +67,9 @@ export interface GrpcServerOptions {
   readonly writeStallMs?: number;
 }
 
+/** Memory kept for messages to come: what 32 requests of a megabyte and their replies take. */
+const FREE_MESSAGE_BYTES = 64 * 1024 * 1024;
+
 export interface GrpcServer {
   /** Opens the port; rejects with the system's error (EADDRINUSE and its like). */
   listen(): Promise<{ address: string; port: number }>;
@@ -98,7 +102,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     }),
   });
   const protos = loadProtos();
-  const registry: Registry = { server, methods: new Map(), inflater: new Inflater(), log };
+  const registry: Registry = { server, methods: new Map(), unary: new Map(), inflater: new Inflater(), log };
   addInferenceService(registry, protos, engine);
   addInferenceV1Service(registry, protos, engine);
   addModelInfer(registry, methodOf(protos, INFERENCE_SERVICE, 'ModelInfer').path, {
@@ -120,12 +124,18 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const [theirs] = http2Server.listeners('stream') as StreamListener[];
   if (theirs === undefined) throw new Error('grpc-js listens to no streams');
   http2Server.removeAllListeners('stream');
-  const owner = { budget, live, onFinished: (info: FinishedCall) => options.onFinished?.(info) };
+  const owner = {
+    budget,
+    memory: new MessagePool(FREE_MESSAGE_BYTES),
+    live,
+    onFinished: (info: FinishedCall) => options.onFinished?.(info),
+  };
   http2Server.on(
     'stream',
     createGate(
       {
         methods: registry.methods,
+        unary: registry.unary,
         owner,
         isDraining: () => draining,
         onFault: (error) => log.error({ error: error }, 'gRPC call failed on its way in'),
