@@ -4,7 +4,9 @@
  * Called by `tensor-json-print.ts`. Callers reserve room with {@link JsonWriter.reserve} before they write numbers, which then
  * check nothing. Owns its buffer; `take` hands out a copy of exact size.
  */
+
 import { POWERS_OF_TEN } from './json-number.js';
+import type { MessagePool } from './message-pool.js';
 
 /** The most bytes that one number takes, with its comma. */
 export const NUMBER_BYTES = 32;
@@ -26,11 +28,13 @@ export class JsonWriter {
     this.buffer = grown;
   }
 
-  /** What was written, as a copy followed by `extra` bytes that the caller fills; the writer is empty afterwards. */
-  take(extra = 0): Buffer<ArrayBuffer> {
+  /**
+   * What was written, as a copy followed by `extra` bytes that the caller fills, in memory from `memory` or else in memory of its own,
+   * which can be moved to another thread when it is large; the writer is empty afterwards.
+   */
+  take(extra = 0, memory?: MessagePool): Buffer<ArrayBuffer> {
     const size = this.at + extra;
-    // Large ones get memory of their own, so that they can be moved to another thread.
-    const taken = size < 4096 ? Buffer.allocUnsafe(size) : Buffer.allocUnsafeSlow(size);
+    const taken = memory?.take(size) ?? (size < 4096 ? Buffer.allocUnsafe(size) : Buffer.allocUnsafeSlow(size));
     this.buffer.copy(taken, 0, 0, this.at);
     this.at = 0;
     return taken;

@@ -4,9 +4,11 @@
  * Called by `rest/` for small responses and by the JSON worker for large ones. Integers are exact, floats have the shortest digits
  * that read back to the same value, NaN and the infinities are bare tokens. Little-endian machines only.
  */
+
 import { isUtf8 } from 'node:buffer';
 import { invalid, printable, type ServeError } from './errors.js';
 import { type JsonWriter, NUMBER_BYTES } from './json-writer.js';
+import type { MessagePool } from './message-pool.js';
 import type { JsonInferResponse, JsonOutput } from './tensor-json.js';
 
 /** Elements between two checks for room. */
@@ -16,7 +18,12 @@ const CHUNK = 1024;
  * The response's JSON followed by `extra` bytes for the caller to fill. Throws INVALID_ARGUMENT when an output cannot be JSON
  * (FP16, BF16, BYTES that are not UTF-8). `writer` is used as scratch memory and left empty.
  */
-export function printInferResponse(response: JsonInferResponse, writer: JsonWriter, extra = 0): Buffer<ArrayBuffer> {
+export function printInferResponse(
+  response: JsonInferResponse,
+  writer: JsonWriter,
+  extra = 0,
+  memory?: MessagePool,
+): Buffer<ArrayBuffer> {
   writer.at = 0;
   let text = response.id === '' ? '{' : `{"id":${quote(response.id)},`;
   text += `"model_name":${quote(response.modelName)},"model_version":${quote(response.modelVersion)},"outputs":[`;
@@ -32,7 +39,7 @@ export function printInferResponse(response: JsonInferResponse, writer: JsonWrit
     }
   }
   writer.text(`${text}]}`);
-  return writer.take(extra);
+  return writer.take(extra, memory);
 }
 
 /** A JSON string; lone surrogates would not be UTF-8. */

@@ -12,9 +12,9 @@ import type { ServerHttp2Stream } from 'node:http2';
 import { constants } from 'node:http2';
 import { nowMs } from '../base/clock.js';
 import { type ErrorCode, ServeError } from '../base/errors.js';
+import type { MessagePool } from '../base/message-pool.js';
 import { Timeline } from '../base/timeline.js';
 import type { Arm, ByteBudget } from '../engine/types.js';
-import type { MessagePool } from './message-pool.js';
 import type { Method } from './method.js';
 import { grpcDetails, grpcStatus } from './status.js';
 

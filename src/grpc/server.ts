@@ -8,6 +8,7 @@ import type { ServerHttp2Session } from 'node:http2';
 import { type AddressInfo, createServer, type Server as NetServer, type Socket } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { nowMs } from '../base/clock.js';
+import { FREE_MESSAGE_BYTES, MessagePool } from '../base/message-pool.js';
 import type { ByteBudget, Engine } from '../engine/types.js';
 import { createGate, type StreamListener } from './gate.js';
 import type { FinishedCall, GatedCall } from './gated-call.js';
@@ -18,7 +19,6 @@ import { encodeModelInferResponse, encodeModelInferResponseV1 } from './infer-en
 import { addInferenceService, INFERENCE_SERVICE } from './inference-service.js';
 import { addInferenceV1Service, INFERENCE_V1_SERVICE } from './inference-v1-service.js';
 import { Inflater } from './inflate.js';
-import { MessagePool } from './message-pool.js';
 import { addModelInfer } from './model-infer.js';
 import { loadProtos, methodOf } from './proto.js';
 import { addReflection } from './reflection.js';
@@ -66,9 +66,6 @@ export interface GrpcServerOptions {
   /** Time for a reply to be read, likewise. Default 10 s. */
   readonly writeStallMs?: number;
 }
-
-/** Memory kept for messages to come: what 32 requests of a megabyte and their replies take. */
-const FREE_MESSAGE_BYTES = 64 * 1024 * 1024;
 
 export interface GrpcServer {
   /** Opens the port; rejects with the system's error (EADDRINUSE and its like). */

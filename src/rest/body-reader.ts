@@ -7,6 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { createGunzip, createInflate } from 'node:zlib';
 import { invalid } from '../base/errors.js';
+import type { MessagePool } from '../base/message-pool.js';
 import type { Reservation } from './reservation.js';
 import { bodyTooLarge, HttpError } from './status.js';
 
@@ -14,6 +15,8 @@ export interface BodyOptions {
   /** Bound on the body, after inflating. */
   readonly maxInputSize: number;
   readonly reservation: Reservation;
+  /** Where a body of known length gets its memory; the reader gives it back. None: the body may be moved to another thread. */
+  readonly memory?: MessagePool | undefined;
 }
 
 /** Pieces that a body of unknown length may come in: as many one-byte chunks as a client likes would cost more than their bytes. */
@@ -33,7 +36,7 @@ export function readBody(request: IncomingMessage, options: BodyOptions): Promis
     if (inflate !== undefined) return collectInflated(request, inflate, options);
     if (length === undefined) return collectUnknown(request, request, options);
     options.reservation.resize(length);
-    return collectKnown(request, length);
+    return collectKnown(request, options.memory?.take(length) ?? ownMemory(length));
   } catch (error) {
     return Promise.reject(error);
   }
@@ -47,10 +50,14 @@ function inflater(encoding: string | undefined): ReturnType<typeof createGunzip>
   throw new HttpError(501, 'Unsupported compression type', { 'accept-encoding': 'gzip, deflate' });
 }
 
-/** One allocation, filled as the parts arrive. Large bodies get memory of their own, which can be moved to another thread. */
-function collectKnown(request: IncomingMessage, length: number): Promise<Buffer<ArrayBuffer>> {
+/** Large bodies get memory of their own, which can be moved to another thread. */
+function ownMemory(length: number): Buffer<ArrayBuffer> {
+  return length < 4096 ? Buffer.allocUnsafe(length) : Buffer.allocUnsafeSlow(length);
+}
+
+/** Fills `body` as the parts arrive. */
+function collectKnown(request: IncomingMessage, body: Buffer<ArrayBuffer>): Promise<Buffer<ArrayBuffer>> {
   return new Promise((resolve, reject) => {
-    const body = length < 4096 ? Buffer.allocUnsafe(length) : Buffer.allocUnsafeSlow(length);
     let at = 0;
     request.on('data', (chunk: Buffer) => {
       at += chunk.copy(body, at);
@@ -120,7 +127,7 @@ function collectUnknown(
 }
 
 function joined(chunks: Buffer[], size: number): Buffer<ArrayBuffer> {
-  const body = size < 4096 ? Buffer.allocUnsafe(size) : Buffer.allocUnsafeSlow(size);
+  const body = ownMemory(size);
   let at = 0;
   for (const chunk of chunks) at += chunk.copy(body, at);
   return body;

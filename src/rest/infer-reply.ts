@@ -6,6 +6,7 @@
  */
 import { copyBytes } from '../base/copy-bytes.js';
 import { JsonWriter } from '../base/json-writer.js';
+import type { MessagePool } from '../base/message-pool.js';
 import type { JsonInferResponse, JsonOutput } from '../base/tensor-json.js';
 import { printInferResponse } from '../base/tensor-json-print.js';
 import type { InferOutput, InferResponse } from '../engine/types.js';
@@ -25,8 +26,8 @@ export type ReplyEncoder = (
   isBinaryOutput: (name: string) => boolean,
 ) => EncodedReply | Promise<EncodedReply>;
 
-/** An encoder with scratch memory of its own. What it returns (or throws, or rejects with) no longer needs the lent outputs. */
-export function createReplyEncoder(jsonPool: JsonPool): ReplyEncoder {
+/** An encoder with scratch memory of its own; bodies lie in memory from `memory`, to be given back when they are sent. What it returns (or throws, or rejects with) no longer needs the lent outputs. */
+export function createReplyEncoder(jsonPool: JsonPool, memory: MessagePool): ReplyEncoder {
   const writer = new JsonWriter(16_384);
   return (response, isBinaryOutput) => {
     const binary: InferOutput[] = [];
@@ -45,7 +46,7 @@ export function createReplyEncoder(jsonPool: JsonPool): ReplyEncoder {
     const { id, modelName, modelVersion } = response;
     const head: JsonInferResponse = { id, modelName, modelVersion, outputs };
     if (printedBytes > INLINE_BYTES) return printElsewhere(jsonPool, head, binary, binaryBytes);
-    const body = printInferResponse(head, writer, binaryBytes);
+    const body = printInferResponse(head, writer, binaryBytes, memory);
     const jsonLength = body.length - binaryBytes;
     appendTensors(body, jsonLength, binary);
     return { body, jsonLength: binary.length > 0 ? jsonLength : undefined };

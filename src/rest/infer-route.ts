@@ -7,6 +7,7 @@
 import type { IncomingMessage } from 'node:http';
 import { nowMs } from '../base/clock.js';
 import { printable, ServeError } from '../base/errors.js';
+import { FREE_MESSAGE_BYTES, MessagePool, SMALLEST_KEPT_BYTES } from '../base/message-pool.js';
 import type { JsonInferRequest } from '../base/tensor-json.js';
 import { parseInferRequest } from '../base/tensor-json-parse.js';
 import { Timeline } from '../base/timeline.js';
@@ -44,14 +45,18 @@ const INLINE_JSON_BYTES = 10_240;
 
 export function createInferHandler(options: InferOptions): InferHandler {
   const { engine, jsonPool } = options;
-  const encodeReply = createReplyEncoder(jsonPool);
+  const memory = new MessagePool(FREE_MESSAGE_BYTES);
+  const encodeReply = createReplyEncoder(jsonPool, memory);
 
   return async (exchange, modelName, modelVersion) => {
     const { request } = exchange;
     const timeline = new Timeline(exchange.startedMs);
     const reservation = new Reservation(options.budget);
     const headerLength = request.headers['inference-header-content-length'] as string | undefined;
-    const arm: Arm = headerLength === undefined ? 'rest_json' : 'rest_binary';
+    const binary = headerLength !== undefined;
+    const arm: Arm = binary ? 'rest_binary' : 'rest_json';
+    /** The request's memory, while the engine may read it. Given back after an answer, never after a cancel. */
+    let body: Buffer<ArrayBuffer> | undefined;
     let cancel: Cancel | undefined;
     let answered = false;
     exchange.onClose(() => {
@@ -70,7 +75,8 @@ export function createInferHandler(options: InferOptions): InferHandler {
 
     try {
       checkContentType(request);
-      const body = await readBody(request, { maxInputSize: options.maxInputSize, reservation });
+      const { maxInputSize } = options;
+      body = await readBody(request, { maxInputSize, reservation, memory: binary ? memory : undefined });
       timeline.lastByte = nowMs();
       const infer = await decode(body, headerLength, modelName, modelVersion, reservation);
       timeline.decoded = nowMs();
@@ -90,6 +96,7 @@ export function createInferHandler(options: InferOptions): InferHandler {
       try {
         refuseLargeReply(response);
         const encoded = encodeReply(response, isBinaryOutput);
+        if (binary && body) memory.give(body);
         if (encoded instanceof Promise) encoded.then(reply, fail);
         else reply(encoded);
       } catch (error) {
@@ -100,6 +107,8 @@ export function createInferHandler(options: InferOptions): InferHandler {
     function reply({ body, jsonLength }: EncodedReply): void {
       // The request's bytes are done with; what is held now is the reply, as long as the client takes to read it.
       if (!reservation.tryResize(body.length)) reservation.tryResize(0);
+      // Told when the socket has taken all of it; of a connection that breaks before, the memory is the collector's.
+      if (body.length >= SMALLEST_KEPT_BYTES) exchange.response.once('finish', () => memory.give(body));
       if (jsonLength === undefined) exchange.send({ status: 200, body, timing });
       else {
         const headers = { 'content-type': 'application/octet-stream', 'inference-header-content-length': jsonLength };

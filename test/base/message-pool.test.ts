@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { MessagePool } from '../../src/grpc/message-pool.js';
+import { MessagePool } from '../../src/base/message-pool.js';
 
 const KiB = 1024;
 
