@@ -9,7 +9,7 @@ import type { Failure } from '#src/runtime/messages';
 /** A kernel that refused the values or shapes it got. The graph is fixed, so it is the request's data that led there. */
 const KERNEL = /^Non-zero status code returned while running /;
 /** Except where the kernel or its device is what is missing. */
-const NOT_DATA = /not implemented|NOT_IMPLEMENTED|unsupported|cuda|cudnn|cublas|webgpu|device/i;
+const NOT_DATA = /not[ _]implemented|unsupported|cuda|cudnn|cublas|webgpu|device/i;
 /** What ONNX Runtime itself refuses before a kernel runs. */
 const DATA_FAULT = /INVALID_ARGUMENT|invalid (dimension|rank)|mismatch|got invalid/i;
 const MEMORY = /failed to allocate|bad_alloc|allocat\w* failed|out of memory|BFCArena/i;

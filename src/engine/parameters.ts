@@ -20,7 +20,7 @@ export function knownParameters(parameters: Parameters): KnownParameters {
   if (parameters.size === 0) return NONE;
   for (const name of parameters.keys()) {
     if (name.startsWith('triton_') && name !== 'triton_enable_empty_final_response') {
-      throw invalid(`parameter keys starting with 'triton_' are reserved for Triton usage, got '${printable(name)}'`);
+      throw invalid(`parameter '${printable(name)}' starts with 'triton_', which is reserved for Triton usage`);
     }
     if (name.startsWith('shared_memory_')) throw invalid(`parameter '${printable(name)}' is not a request parameter`);
   }

@@ -1,10 +1,10 @@
 /**
  * Decodes `inference.v1.ModelInferRequest`: the small contract, whose tensors carry their bytes themselves.
  *
- * Called by the gRPC service as `requestDeserialize`. Ownership, caps and errors as in infer-decode.ts.
+ * Called by model-infer.ts. Ownership, caps and errors as in infer-decode.ts.
  */
 import { nowMs } from '../base/clock.js';
-import { type DecodedInfer, type DecodedInput, type DecodeFailure, deserialize } from './decoded-infer.js';
+import type { DecodedInfer, DecodedInput } from './decoded-infer.js';
 import {
   MAX_PARAMETERS,
   MAX_TENSORS,
@@ -16,11 +16,6 @@ import {
   tooMany,
 } from './infer-fields.js';
 import { WireReader } from './wire-reader.js';
-
-/** For grpc-js: `inference.v1.ModelInferRequest`, or why not. */
-export function deserializeModelInferRequestV1(bytes: Buffer): DecodedInfer | DecodeFailure {
-  return deserialize(bytes, decodeModelInferRequestV1);
-}
 
 /** Throws INVALID_ARGUMENT, RESOURCE_EXHAUSTED and WireError. */
 export function decodeModelInferRequestV1(bytes: Buffer): DecodedInfer {
@@ -54,7 +49,6 @@ export function decodeModelInferRequestV1(bytes: Buffer): DecodedInfer {
     }
   }
   return {
-    ok: true,
     modelName,
     modelVersion,
     id: '',

@@ -1,14 +1,13 @@
 /**
- * Decodes `inference.ModelInferRequest` from the bytes that grpc-js received, in one pass and without copying tensors.
+ * Decodes `inference.ModelInferRequest` from the bytes of a received message, in one pass and without copying tensors.
  *
- * Called by the gRPC service as `requestDeserialize`, which must not throw (grpc-js would answer INTERNAL for anything): hence
- * {@link deserializeModelInferRequest}. The message's memory is ours to keep, so raw contents and packed floats are views on it.
+ * Called by model-infer.ts. The message's memory is the call's until it is answered, so raw contents and packed floats are views on it.
  * It refuses what makes data ambiguous or missing, and what is over a cap; whether the model has such tensors is for the engine.
  */
 import { nowMs } from '../base/clock.js';
 import { invalid, printable, ServeError } from '../base/errors.js';
 import type { Parameters } from '../engine/types.js';
-import { type DecodedInfer, type DecodedOutput, type DecodeFailure, deserialize } from './decoded-infer.js';
+import type { DecodedInfer, DecodedOutput } from './decoded-infer.js';
 import {
   MAX_PARAMETERS,
   MAX_TENSORS,
@@ -21,11 +20,6 @@ import {
 } from './infer-fields.js';
 import { TypedContents } from './typed-contents.js';
 import { WireReader } from './wire-reader.js';
-
-/** For grpc-js: `inference.ModelInferRequest`, or why not. */
-export function deserializeModelInferRequest(bytes: Buffer): DecodedInfer | DecodeFailure {
-  return deserialize(bytes, decodeModelInferRequest);
-}
 
 /** Throws INVALID_ARGUMENT, UNIMPLEMENTED, RESOURCE_EXHAUSTED and WireError. */
 export function decodeModelInferRequest(bytes: Buffer): DecodedInfer {
@@ -66,7 +60,6 @@ class RequestDecoder {
     while (reader.pos < reader.limit) this.readField(reader.tag());
     const allocated = this.attachData();
     return {
-      ok: true,
       modelName: this.modelName,
       modelVersion: this.modelVersion,
       id: this.id,

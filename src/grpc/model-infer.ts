@@ -5,7 +5,7 @@
  * shared memory into the frame that is sent, before the engine's lease ends. Must not look at tensors.
  */
 
-import { invalid, printable, ServeError } from '../base/errors.js';
+import { ServeError } from '../base/errors.js';
 import type { Engine, InferResponse } from '../engine/types.js';
 import type { DecodedInfer } from './decoded-infer.js';
 import { addUnary, type Registry, type Reply, type ReplyBytes } from './unary.js';
@@ -24,9 +24,6 @@ export interface ModelInferOptions {
   readonly maxMessageBytes: number;
 }
 
-/** The one parameter with the reserved prefix that a client may set, as in Triton. */
-const EMPTY_FINAL_RESPONSE = 'triton_enable_empty_final_response';
-
 /** Typed contents that became more than this took several milliseconds; the engine's checks and copy get a turn of their own. */
 const LARGE_BYTES = 1024 * 1024;
 
@@ -42,7 +39,6 @@ export function addModelInfer(
     timeline.decoded = decoded.decodeEnd;
     call.arm = decoded.arm;
     call.modelName = decoded.modelName;
-    refuseReserved(decoded);
     const made = decoded.byteLength - bytes.length;
     reserveDecoded(reply, made);
     if (made <= LARGE_BYTES) infer(reply, decoded);
@@ -81,16 +77,6 @@ function refuseLarge({ modelName, outputs }: InferResponse, maxBytes: number): v
     'RESOURCE_EXHAUSTED',
     `outputs of model '${modelName}' take ${bytes} bytes, at most ${maxBytes} are sent. Use --grpc-max-input-size to increase the limit.`,
   );
-}
-
-function refuseReserved({ parameters, modelName }: DecodedInfer): void {
-  if (parameters.size === 0) return;
-  for (const key of parameters.keys()) {
-    if (!key.startsWith('triton_') || key === EMPTY_FINAL_RESPONSE) continue;
-    throw invalid(
-      `parameter '${printable(key)}' for model '${printable(modelName)}' uses the reserved prefix 'triton_'`,
-    );
-  }
 }
 
 /** Memory that decoding made beside the message: typed contents written out as raw tensors. */

@@ -52,6 +52,8 @@ export function createJsonPool(options: JsonPoolOptions = {}): JsonPool {
   let bytes = 0;
   let closing: Promise<void> | undefined;
   let drained = (): void => {};
+  /** The workers did not start: what waits for them never ends. */
+  let broken = false;
 
   async function run<Kind extends Answer['kind']>(
     task: JsonTask,
@@ -81,7 +83,7 @@ export function createJsonPool(options: JsonPoolOptions = {}): JsonPool {
 
   async function shutDown(): Promise<void> {
     // piscina's own close() with several workers is content with the first task that ends.
-    if (tasks > 0) {
+    if (tasks > 0 && !broken) {
       const { promise, resolve } = Promise.withResolvers<void>();
       drained = resolve;
       await promise;
@@ -95,6 +97,9 @@ export function createJsonPool(options: JsonPoolOptions = {}): JsonPool {
       const timer = setTimeout(() => reject(new ServeError('INTERNAL', 'JSON worker does not start')), startTimeoutMs);
       try {
         await Promise.race([promise, ...Array.from({ length: size }, () => run({ kind: 'ping' }, new Set()))]);
+      } catch (error) {
+        broken = true;
+        throw error;
       } finally {
         clearTimeout(timer);
       }

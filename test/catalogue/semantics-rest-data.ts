@@ -1,44 +1,11 @@
 /** Section I of the catalogue in the forms that REST has, second part: data, outputs, parameters, and what only a run finds out. */
 import { expect } from 'vitest';
 import { type Case, expectAnswer, restCase, special } from './case.js';
+import { binary, binaryInput, one } from './json-request.js';
 import { element, fp32, goodJson, int32, int64 } from './message.js';
 import type { RestOptions } from './world.js';
 
 const BAD = 400;
-
-interface JsonTensor {
-  readonly name?: unknown;
-  readonly datatype?: unknown;
-  readonly shape?: unknown;
-  readonly data?: unknown;
-  readonly parameters?: unknown;
-}
-
-/** A request with one input, INPUT0 of FP32 [1,2] unless said otherwise. */
-const one = (input: JsonTensor = {}, request: object = {}): object => ({
-  inputs: [{ name: 'INPUT0', datatype: 'FP32', shape: [1, 2], data: [1, 2], ...input }],
-  ...request,
-});
-
-/** JSON and the bytes behind it; the header field says where one ends. */
-function binary(
-  row: string,
-  name: string,
-  model: string,
-  json: object,
-  tail: Uint8Array,
-  status: number,
-  says?: RegExp,
-): Case {
-  const head = Buffer.from(JSON.stringify(json));
-  const headers = { 'inference-header-content-length': String(head.length) };
-  return restCase(row, `${name}, binary`, model, () => Buffer.concat([head, tail]), status, says, { headers });
-}
-
-const binaryInput = (bytes: number, input: JsonTensor = {}): object => {
-  const { data, ...rest } = { name: 'INPUT0', datatype: 'FP32', shape: [1, 2], data: undefined, ...input };
-  return { inputs: [{ ...rest, parameters: { binary_data_size: bytes } }] };
-};
 
 const data: readonly Case[] = [
   restCase('I27', 'data too short', 'id_fp32', () => one({ data: [1] }), BAD, /expected \[1,2\]/),

@@ -1,41 +1,8 @@
 import { type Case, expectAnswer, restCase, special } from './case.js';
+import { binary, binaryInput, one } from './json-request.js';
 import { goodJson } from './message.js';
 
 const BAD = 400;
-
-interface JsonTensor {
-  readonly name?: unknown;
-  readonly datatype?: unknown;
-  readonly shape?: unknown;
-  readonly data?: unknown;
-  readonly parameters?: unknown;
-}
-
-/** A request with one input, INPUT0 of FP32 [1,2] unless said otherwise. */
-const one = (input: JsonTensor = {}, request: object = {}): object => ({
-  inputs: [{ name: 'INPUT0', datatype: 'FP32', shape: [1, 2], data: [1, 2], ...input }],
-  ...request,
-});
-
-/** JSON and the bytes behind it; the header field says where one ends. */
-function binary(
-  row: string,
-  name: string,
-  model: string,
-  json: object,
-  tail: Uint8Array,
-  status: number,
-  says?: RegExp,
-): Case {
-  const head = Buffer.from(JSON.stringify(json));
-  const headers = { 'inference-header-content-length': String(head.length) };
-  return restCase(row, `${name}, binary`, model, () => Buffer.concat([head, tail]), status, says, { headers });
-}
-
-const binaryInput = (bytes: number, input: JsonTensor = {}): object => {
-  const { data, ...rest } = { name: 'INPUT0', datatype: 'FP32', shape: [1, 2], data: undefined, ...input };
-  return { inputs: [{ ...rest, parameters: { binary_data_size: bytes } }] };
-};
 
 const names: readonly Case[] = [
   restCase('I1', 'an empty model name', '/v2/models//infer', goodJson, 404),

@@ -149,21 +149,25 @@ test('instance_group places a model on as many workers as it says', async () => 
   await stop();
 });
 
-test('a worker that dies is replaced, with its models, and the server goes on', async () => {
-  const repository = temporaryDirectory();
-  const marker = join(temporaryDirectory(), 'die.mjs');
-  // The real worker, but its thread ends when a batch of exactly 13 rows arrives.
+/** A file with the real worker, whose thread ends when a batch of exactly 13 rows arrives. */
+function dyingWorker(): string {
+  const file = join(temporaryDirectory(), 'die.mjs');
   const real = join(import.meta.dirname, '../../dist/workers/inference-worker.js');
   writeFileSync(
-    marker,
+    file,
     `import serve from ${JSON.stringify(real)};
 export default ({ port }) => {
   port.on('message', (message) => { if (Array.isArray(message) && message[8] === 13) process.exit(3); });
   return serve({ port });
 };\n`,
   );
+  return file;
+}
+
+test('a worker that dies is replaced, with its models, and the server goes on', async () => {
+  const repository = temporaryDirectory();
   writeModel(repository, 'identity', { config: 'max_batch_size: 16', versions: { 1: identityModel('FP32', ['n']) } });
-  const { engine, stop, logged } = await startEngine(repository, { workerFile: marker });
+  const { engine, stop, logged } = await startEngine(repository, { workerFile: dyingWorker() });
   const ask = (rows: number) =>
     infer(engine, {
       modelName: 'identity',
@@ -189,18 +193,8 @@ test('models that load at the same time spread over the workers', async () => {
 
 test('a model that no worker can load again is withdrawn, and its requests are told', async () => {
   const repository = temporaryDirectory();
-  const dying = join(temporaryDirectory(), 'die.mjs');
-  const real = join(import.meta.dirname, '../../dist/workers/inference-worker.js');
-  writeFileSync(
-    dying,
-    `import serve from ${JSON.stringify(real)};
-export default ({ port }) => {
-  port.on('message', (message) => { if (Array.isArray(message) && message[8] === 13) process.exit(3); });
-  return serve({ port });
-};\n`,
-  );
   writeModel(repository, 'identity', { config: 'max_batch_size: 16', versions: { 1: identityModel('FP32', ['n']) } });
-  const { engine, stop } = await startEngine(repository, { workerFile: dying, workerCount: 1 });
+  const { engine, stop } = await startEngine(repository, { workerFile: dyingWorker(), workerCount: 1 });
   const ask = (rows: number) =>
     infer(engine, { modelName: 'identity', inputs: [tensor('INPUT0', 'FP32', [rows, 1], new Float32Array(rows))] });
   await ask(1);

@@ -146,6 +146,12 @@ const cases: Case[] = [
     outputs: ['OUTPUT0', 'OUTPUT0'],
     text: "output 'OUTPUT0' already exists in request",
   },
+  {
+    what: 'the response flag of streams as a parameter',
+    inputs: both,
+    parameters: { triton_final_response: true },
+    text: "parameter 'triton_final_response' starts with 'triton_', which is reserved",
+  },
   { what: 'a reserved parameter', inputs: both, parameters: { triton_x: 1 }, text: 'reserved for Triton usage' },
   {
     what: 'a priority of the wrong type',
@@ -268,6 +274,8 @@ test('parameters that nobody knows are let through, as are sequences on a model 
     ['__proto__', 'y'],
     ['sequence_id', 7],
     ['sequence_start', true],
+    // The one name with the reserved prefix that clients may set.
+    ['triton_enable_empty_final_response', true],
   ]);
   const { outputs } = await infer(running.engine, { modelName: 'simple', inputs: both, parameters });
   expect(outputs).toHaveLength(2);

@@ -1,17 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { ServeError } from '../../src/base/errors.js';
+import type { ServeError } from '../../src/base/errors.js';
 import type { DecodedInfer } from '../../src/grpc/decoded-infer.js';
-import { decodeModelInferRequest, deserializeModelInferRequest } from '../../src/grpc/infer-decode.js';
-import { decodeModelInferRequestV1, deserializeModelInferRequestV1 } from '../../src/grpc/infer-decode-v1.js';
+import { decodeModelInferRequest } from '../../src/grpc/infer-decode.js';
+import { decodeModelInferRequestV1 } from '../../src/grpc/infer-decode-v1.js';
+import { refusalOf } from './refusal.js';
 import { contents, delimited, fixed64, input, integer, varint } from './wire.js';
 
 const decode = (...fields: Uint8Array[]): DecodedInfer => decodeModelInferRequest(Buffer.concat(fields));
 
 function refusal(...fields: Uint8Array[]): ServeError {
-  const result = deserializeModelInferRequest(Buffer.concat(fields));
-  if (result.ok) throw new Error('accepted');
-  expect(result.decodeEnd).toBeGreaterThanOrEqual(result.decodeStart);
-  return result.error;
+  return refusalOf(decodeModelInferRequest, Buffer.concat(fields));
 }
 
 const MODEL = delimited(1, 'simple');
@@ -36,7 +34,6 @@ describe('a request with raw contents', () => {
   test('is read with every field', () => {
     const decoded = decodeModelInferRequest(bytes);
     expect(decoded).toMatchObject({
-      ok: true,
       modelName: 'simple',
       modelVersion: '3',
       id: 'request 1',
@@ -349,18 +346,9 @@ describe('inference.v1.ModelInferRequest', () => {
   });
 
   test('is refused as the other is', () => {
-    const result = deserializeModelInferRequestV1(Buffer.of(0x0a, 0x05, 0x41));
-    expect(result).toMatchObject({ ok: false, error: { code: 'INTERNAL' } });
-    const many = deserializeModelInferRequestV1(Buffer.alloc(600, Buffer.of(0x1a, 0)));
-    expect(many).toMatchObject({
-      ok: false,
-      error: { code: 'INVALID_ARGUMENT', message: 'request has more than 256 inputs' },
-    });
+    const malformed = refusalOf(decodeModelInferRequestV1, Buffer.of(0x0a, 0x05, 0x41));
+    expect(malformed).toMatchObject({ code: 'INTERNAL' });
+    const many = refusalOf(decodeModelInferRequestV1, Buffer.alloc(600, Buffer.of(0x1a, 0)));
+    expect(many).toMatchObject({ code: 'INVALID_ARGUMENT', message: 'request has more than 256 inputs' });
   });
-});
-
-test('a fault of our own leaves as INTERNAL without detail', () => {
-  const result = deserializeModelInferRequest(undefined as unknown as Buffer);
-  expect(result).toMatchObject({ ok: false, error: { code: 'INTERNAL', message: 'internal error' } });
-  expect((result as { error: unknown }).error).toBeInstanceOf(ServeError);
 });

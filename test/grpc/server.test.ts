@@ -109,19 +109,6 @@ test('a request without data is INVALID_ARGUMENT', async () => {
   expect(noData.error!.details).toContain("unable to find data for input tensor 'A'");
 });
 
-test.each(['triton_final_response', 'triton_x'])('the reserved parameter %s is refused', async (key) => {
-  const parameters = { [key]: { bool_param: true } };
-  const { error } = await call(open, 'ModelInfer', inferRequest('echo', floats(1), { parameters }));
-  expect(error).toMatchObject({ code: 3 });
-  expect(error!.details).toContain(key);
-});
-
-test('the one allowed reserved parameter passes', async () => {
-  const parameters = { triton_enable_empty_final_response: { bool_param: true } };
-  const { error } = await call(open, 'ModelInfer', inferRequest('echo', floats(1), { parameters }));
-  expect(error).toBeNull();
-});
-
 test('the deadline of the caller reaches the engine on the monotonic clock', async () => {
   await call(open, 'ModelInfer', inferRequest('echo', floats(1)), { deadline: Date.now() + 30_000 });
   const { deadlineMs, timeline } = front.engine.seen.at(-1)!;

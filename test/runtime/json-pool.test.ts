@@ -69,9 +69,10 @@ test('close finishes what was accepted and refuses more', async () => {
   await closed;
 });
 
-test('a worker that does not load is the error of ready', async () => {
+test('a worker that does not load is the error of ready, and the pool closes all the same', async () => {
   const broken = createJsonPool({ workerUrl: new URL('./no-such-worker.js', import.meta.url), startTimeoutMs: 1_000 });
   await expect(broken.ready()).rejects.toMatchObject({ code: 'INTERNAL' });
+  await broken.close();
 });
 
 test.each<[string, () => Uint8Array<ArrayBuffer>]>([
