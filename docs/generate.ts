@@ -36,7 +36,9 @@ const CAUSES: Readonly<Record<ErrorCode, string>> = {
 const MEANINGS: Readonly<Record<Phase, string>> = {
   receive: 'from the first byte that the server sees to the last of the request',
   decode: 'decompressing and reading the message, up to tensors as views on it',
-  admit: 'finding the model, checking names, datatypes, shapes and sizes',
+  admit:
+    'finding the model (and loading it, where that is done on first use), checking names, datatypes, shapes and sizes',
+  preprocess: 'tokenizing texts and decoding pictures in a preprocess worker, with the wait for it; 0 for tensors',
   queue: 'waiting for a worker, or for company in a batch',
   dispatch:
     'copying the rows of the batch into shared memory, the way to the worker, and a batch that runs there before',

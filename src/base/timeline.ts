@@ -1,8 +1,8 @@
 /**
  * The latency budget of one request: one timeline of monotonic timestamps, and the phases between them.
  *
- *   firstByte  lastByte  decoded   queued  dispatched  computeStart  computeEnd  scattered  encoded
- *      |--receive--|--decode--|--admit--|--queue--|--dispatch--|--compute--|--collect--|--encode--|
+ *   firstByte  lastByte  decoded   admitted      queued  dispatched  computeStart  computeEnd  scattered  encoded
+ *      |--receive--|--decode--|--admit--|--preprocess--|--queue--|--dispatch--|--compute--|--collect--|--encode--|
  *
  * Created by a front end at the first byte it sees, stamped by whoever finishes a step, read once at the end. From it, and only
  * from it, come `Server-Timing`, the gRPC trailer, the histograms and the statistics. Phases are differences of neighbours, so
@@ -10,7 +10,17 @@
  */
 
 /** Phase names in order; each ends at the stamp of the same position in {@link Timeline}. */
-export const PHASES = ['receive', 'decode', 'admit', 'queue', 'dispatch', 'compute', 'collect', 'encode'] as const;
+export const PHASES = [
+  'receive',
+  'decode',
+  'admit',
+  'preprocess',
+  'queue',
+  'dispatch',
+  'compute',
+  'collect',
+  'encode',
+] as const;
 export type Phase = (typeof PHASES)[number];
 
 /** Milliseconds on the clock of `base/clock.ts`; 0 = not reached. */
@@ -21,7 +31,9 @@ export class Timeline {
   lastByte = 0;
   /** Decoded to an InferRequest. */
   decoded = 0;
-  /** Validated and put into the model's queue. */
+  /** Model found (loaded, where it had to be) and request checked. */
+  admitted = 0;
+  /** Texts tokenized and pictures decoded, where there were any, and put into the model's queue. */
   queued = 0;
   /** Taken out of the queue into a batch (gather begins). */
   dispatched = 0;
@@ -45,6 +57,7 @@ export class Timeline {
     const stamps = [
       this.lastByte,
       this.decoded,
+      this.admitted,
       this.queued,
       this.dispatched,
       this.computeStart,

@@ -82,9 +82,11 @@ export class Answers {
     this.#end(entry);
   }
 
-  #respond(model: Model, { handler, request }: Entry, outputs: InferOutput[]): void {
+  #respond(model: Model, { handler, request, rowTokens }: Entry, outputs: InferOutput[]): void {
     try {
-      handler.onResponse({ modelName: model.name, modelVersion: model.version, id: request.id, outputs });
+      const response = { modelName: model.name, modelVersion: model.version, id: request.id, outputs };
+      if (!rowTokens) handler.onResponse(response);
+      else handler.onResponse({ ...response, inputTokens: rowTokens.reduce((sum, tokens) => sum + tokens, 0) });
     } catch (error) {
       this.#log.error({ error }, 'a front end threw while it took a response');
     }

@@ -25,6 +25,7 @@ import type {
   Engine,
   InferHandler,
   InferRequest,
+  ModelContent,
   ModelIndexEntry,
   ModelMetadata,
   ModelStatistics,
@@ -110,7 +111,7 @@ export class InferenceEngine implements Engine {
       model = this.#registry.resolve(request.modelName, request.modelVersion);
       const now = nowMs();
       const entry = admit(model, request, handler, now);
-      request.timeline.queued = now;
+      request.timeline.admitted = request.timeline.queued = now;
       this.#scheduler.enqueue(model, entry);
       const target = model;
       return () => this.#scheduler.cancel(target, entry);
@@ -139,10 +140,18 @@ export class InferenceEngine implements Engine {
     return this.#registry.isModelReady(name, version);
   }
 
+  async whenReady(name: string, version: string, _deadlineMs: number): Promise<void> {
+    this.#registry.resolve(name, version);
+  }
+
   modelMetadata(name: string, version: string): ModelMetadata {
     const { config, version: served } = this.#registry.resolve(name, version);
     const versions = version === '' ? this.#registry.ready(name).map((model) => model.version) : [served];
     return { name, versions, platform: config.platform, ...modelMetadataTensors(config) };
+  }
+
+  modelContent(name: string, version: string): ModelContent {
+    return this.#registry.resolve(name, version).content;
   }
 
   modelConfig(name: string, version: string): Record<string, unknown> {

@@ -20,6 +20,13 @@ export interface Entry {
   readonly dims: readonly (readonly number[] | undefined)[];
   /** Positions of the outputs asked for, in the order of the reply. */
   readonly outputs: readonly number[];
+  /**
+   * Tokens in each row, padding not counted, for an entry made from text: its token tensors may be padded further, to the longest of a
+   * batch. Undefined for all others, whose shapes are exact.
+   */
+  readonly rowTokens: readonly number[] | undefined;
+  /** Length of its token tensors, the largest of `rowTokens`; 0 without. */
+  readonly tokens: number;
   /** Requests with equal keys may run in one batch. */
   readonly groupKey: string;
   readonly byteLength: number;

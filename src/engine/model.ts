@@ -4,6 +4,7 @@
  * Made by the registry when the first session has loaded; read by validation, the scheduler and the engine's door.
  */
 
+import type { ProcessorSpec } from '../runtime/preprocess-messages.js';
 import type { BatchPlan } from './batch-plan.js';
 import type { BatchPolicy } from './batcher.js';
 import type { ComputeTimes } from './compute-times.js';
@@ -11,6 +12,15 @@ import type { ModelConfig } from './model-config.js';
 import type { RequestQueue } from './request-queue.js';
 import type { Statistics } from './statistics.js';
 import type { TensorSpec } from './tensor-spec.js';
+import type { ModelContent } from './types.js';
+
+/** An input that a request may send in place of raw tensors. */
+export interface ContentInput {
+  readonly name: string;
+  readonly kind: 'text' | 'text_pair' | 'image';
+  /** Positions of the raw inputs that are made from it. */
+  readonly makes: readonly number[];
+}
 
 export interface Model {
   readonly name: string;
@@ -30,6 +40,23 @@ export interface Model {
   readonly policy: BatchPolicy;
   readonly queue: RequestQueue;
   readonly statistics: Statistics;
+  /** What a request may send in place of raw tensors; empty for most models. */
+  readonly contents: readonly ContentInput[];
+  /** How contents become tensors. */
+  readonly processor: ProcessorSpec;
+  /** The processor's number in the preprocess pool; -1 = there is none. */
+  readonly processorId: number;
+  /**
+   * By input position, for the inputs that are made from text: what fills the token axis, the first after the batch, so that texts
+   * of different lengths can run together. Undefined for all others.
+   */
+  readonly padding: readonly (number | undefined)[];
+  /** Output positions that a request which names none gets. */
+  readonly defaultOutputs: readonly number[];
+  /** Class names by output position. */
+  readonly labels: readonly (readonly string[] | undefined)[];
+  /** What the front ends are told of it. */
+  readonly content: ModelContent;
   readonly computeTimes: ComputeTimes;
   /** Layouts already worked out, by rows and shapes; emptied when it grows past its bound. */
   readonly plans: Map<string, BatchPlan>;

@@ -7,6 +7,12 @@ import type { Datatype } from '../base/datatype.js';
 import type { ServeError } from '../base/errors.js';
 import type { Timeline } from '../base/timeline.js';
 
+/**
+ * What an input holds in place of the tensor's own elements: UTF-8 texts or encoded pictures (`data` as BYTES elements), token
+ * ids (`data` as INT64), an embedding (`data` as FP32).
+ */
+export type ContentKind = 'text' | 'image' | 'tokens' | 'embedding';
+
 /** One input as received. Nothing in it has been validated but that `data` is really there. */
 export interface InferInput {
   readonly name: string;
@@ -19,11 +25,19 @@ export interface InferInput {
    * little-endian length. Front ends turn typed contents and JSON into this. May be a view on the received message.
    */
   readonly data: Uint8Array;
+  /**
+   * Set where the contract or the route says what is in it; then `name` may be '' where the model has one input for that kind, and
+   * `shape` is [elements] for text and image, [n] for tokens and embedding. Not set: an input of datatype BYTES for which the model
+   * has no string tensor is content of the one kind that the model takes under that name.
+   */
+  readonly content?: ContentKind;
 }
 
 /** One output asked for. */
 export interface RequestedOutput {
   readonly name: string;
+  /** Triton's classification extension: the k likeliest classes as strings "value:index:label"; absent or 0 = the tensor itself. */
+  readonly classification?: number;
 }
 
 /** Request parameters of the protocol; 64-bit integers that a double cannot hold are bigint. */
@@ -64,6 +78,8 @@ export interface InferResponse {
   readonly modelVersion: string;
   readonly id: string;
   readonly outputs: readonly InferOutput[];
+  /** Tokens that the request's texts became, padding not counted; absent where it had no text. */
+  readonly inputTokens?: number;
 }
 
 /** Exactly one of the two is called, once, unless the request was cancelled first; then neither is. Neither may throw. */
@@ -89,6 +105,17 @@ export interface ModelMetadata {
   readonly platform: string;
   readonly inputs: readonly TensorMetadata[];
   readonly outputs: readonly TensorMetadata[];
+}
+
+/** What a model takes in place of raw tensors, and gives as an embedding. */
+export interface ModelContent {
+  readonly inputs: readonly { readonly name: string; readonly kind: 'text' | 'text_pair' | 'image' }[];
+  /** The output with one vector per text (FP32 [-1, n]); undefined where the model has none. */
+  readonly embeddingOutput: string | undefined;
+  /** Why a text model has none, for the error that a caller gets; '' where there is nothing to say. */
+  readonly embeddingProblem: string;
+  /** Vectors may be cut to fewer dimensions and normalized again (matryoshka embeddings). */
+  readonly isMatryoshka: boolean;
 }
 
 /** A count of events and the time they took together. `ns` is a whole number of nanoseconds. */
@@ -145,8 +172,15 @@ export interface Engine {
   isReady(): boolean;
   /** False for an unknown or unloaded model; throws INVALID_ARGUMENT for a malformed version. */
   isModelReady(name: string, version: string): boolean;
+  /**
+   * Resolves when the version ('' = the highest) can be asked by the calls below, loading it first where it is to be loaded on first
+   * use; rejects with ServeError (NOT_FOUND, UNAVAILABLE, INVALID_ARGUMENT, DEADLINE_EXCEEDED). `deadlineMs` as in InferRequest.
+   */
+  whenReady(name: string, version: string, deadlineMs: number): Promise<void>;
   /** Throws NOT_FOUND or UNAVAILABLE. */
   modelMetadata(name: string, version: string): ModelMetadata;
+  /** Throws as modelMetadata. */
+  modelContent(name: string, version: string): ModelContent;
   /** Triton's ModelConfig as a plain object: proto field names, enums as labels, int64 as numbers. Throws as modelMetadata. */
   modelConfig(name: string, version: string): Record<string, unknown>;
   /** Both may be ''; '' for name = all models. Throws as modelMetadata. */

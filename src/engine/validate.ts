@@ -59,6 +59,8 @@ export function admit(model: Model, request: InferRequest, handler: InferHandler
     data,
     dims,
     outputs: outputPositions(model, request),
+    rowTokens: undefined,
+    tokens: 0,
     groupKey,
     byteLength,
     level,
@@ -129,14 +131,8 @@ function checkShape(model: Model, spec: TensorSpec, shape: readonly number[]): n
   return rows;
 }
 
-const allOutputs = new WeakMap<Model, readonly number[]>();
-
 function outputPositions(model: Model, { outputs }: InferRequest): readonly number[] {
-  if (outputs.length === 0) {
-    let all = allOutputs.get(model);
-    if (!all) allOutputs.set(model, (all = model.outputs.map((_, position) => position)));
-    return all;
-  }
+  if (outputs.length === 0) return model.defaultOutputs;
   const positions: number[] = [];
   for (const { name } of outputs) {
     const position = model.outputPositions.get(name);

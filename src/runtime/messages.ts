@@ -50,6 +50,17 @@ export interface SessionOptions {
   readonly configEntries: Readonly<Record<string, string>>;
 }
 
+/**
+ * How token embeddings become one embedding per row, as sentence-transformers' modules say. A session with it has one output more,
+ * after the file's own: `sentence_embedding`, FP32 [rows, n x modes].
+ */
+export interface PoolingSpec {
+  /** Results of several are put one behind the other. */
+  readonly modes: readonly ('cls' | 'mean' | 'max' | 'mean_sqrt_len' | 'weightedmean' | 'lasttoken')[];
+  /** Divide each embedding by its Euclidean length. */
+  readonly normalize: boolean;
+}
+
 export interface LoadRequest {
   readonly session: number;
   /** Path of the model file; the worker opens it, so that external data beside it is found. */
@@ -59,6 +70,8 @@ export interface LoadRequest {
   readonly options: SessionOptions;
   /** Check the graph before ONNX Runtime sees it; false for a file that the server made itself. */
   readonly scan: boolean;
+  /** Not made where the file has an output `sentence_embedding` itself. */
+  readonly pooling?: PoolingSpec;
 }
 
 /** Save `source` optimized and with external, pre-packed weights, so that several sessions can map them (see weight-cache.ts). */

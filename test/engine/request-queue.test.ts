@@ -32,6 +32,8 @@ function entry(over: { queued?: number; group?: string; level?: number; bytes?: 
     data: [],
     dims: [],
     outputs: [],
+    rowTokens: undefined,
+    tokens: 0,
     groupKey: over.group ?? '',
     byteLength: over.bytes ?? 10,
     level: over.level ?? 1,

@@ -16,6 +16,7 @@ import type {
   InferHandler,
   InferRequest,
   InferResponse,
+  ModelContent,
   ModelIndexEntry,
   ModelMetadata,
   ModelStatistics,
@@ -173,6 +174,15 @@ export class EchoEngine implements Engine {
       { name: 'broken', version: '', state: '', reason: 'failed to load' },
     ];
     return readyOnly ? all.filter((entry) => entry.state === 'READY') : all;
+  }
+
+  async whenReady(name: string): Promise<void> {
+    this.modelMetadata(name);
+  }
+
+  modelContent(name: string): ModelContent {
+    this.modelMetadata(name);
+    return { inputs: [], embeddingOutput: undefined, embeddingProblem: '', isMatryoshka: false };
   }
 
   onReadinessChange(listener: () => void): void {

@@ -74,6 +74,7 @@ test('every reply carries the budget, whose phases are the total', async () => {
       'receive',
       'decode',
       'admit',
+      'preprocess',
       'queue',
       'dispatch',
       'compute',
