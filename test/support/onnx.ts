@@ -236,7 +236,7 @@ export function bigModel(megabytes: number): Buffer {
 }
 
 /** Weights of a linear layer, uniform in +-1.7 / sqrt(rows) so that products keep their size; a function of the seed alone. */
-function weights(name: string, shape: readonly number[], seed: number): OnnxTensor {
+export function weights(name: string, shape: readonly number[], seed: number): OnnxTensor {
   const data = new Float32Array(shape.reduce((count, size) => count * size, 1));
   const scale = 1.7 / Math.sqrt(shape[0]!);
   let state = seed >>> 0;
