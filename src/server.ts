@@ -10,7 +10,7 @@
 import { fileURLToPath } from 'node:url';
 import { banner } from './banner.js';
 import { type Config, ConfigAnswer, ConfigError, packageVersion, parseConfig } from './base/config.js';
-import { countCores, threadPlan } from './base/cores.js';
+import { countCores, type ThreadPlan, threadPlan } from './base/cores.js';
 import { ServeError } from './base/errors.js';
 import { createLog, guardStandardStreams, type RootLog } from './base/log.js';
 import { createEngine, type RunningEngine } from './engine/create-engine.js';
@@ -39,11 +39,9 @@ try {
 async function serve(config: Config): Promise<void> {
   const log = createLog({ level: config.logLevel, format: config.logFormat });
   for (const warning of config.warnings) log.warn({}, warning);
-  const plan = threadPlan({
-    cores: countCores(),
-    workerCount: config.workerCount,
-    intraOpThreads: config.intraOpThreadCount,
-  });
+  const cores = countCores();
+  const threads = threadPlan({ cores, workerCount: config.workerCount, intraOpThreads: config.intraOpThreadCount });
+  const plan = { ...threads, preprocessWorkers: config.preprocessWorkerCount || Math.max(1, Math.floor(cores / 2)) };
   if (plan.warning) log.warn({}, plan.warning);
   const tlsFiles = { http: readTlsFiles(config, 'http'), grpc: readTlsFiles(config, 'grpc') };
   const running = startEngine(config, log, plan);
@@ -113,7 +111,7 @@ async function serve(config: Config): Promise<void> {
   process.send?.({ ready: true, restartArgs: numbers });
 }
 
-function startEngine(config: Config, log: RootLog, plan: { workers: number; intraOpThreads: number }): RunningEngine {
+function startEngine(config: Config, log: RootLog, plan: ThreadPlan & { preprocessWorkers: number }): RunningEngine {
   const { 'default-max-batch-size': defaultMaxBatchSize, ...sessionEntries } = config.backendConfig.onnxruntime ?? {};
   return createEngine({
     serverName: config.id,
@@ -131,6 +129,10 @@ function startEngine(config: Config, log: RootLog, plan: { workers: number; intr
     defaultMaxQueueBytes: config.defaultMaxQueueByteSize,
     workerCount: plan.workers,
     workerFile: fileURLToPath(new URL('./workers/inference-worker.js', import.meta.url)),
+    preprocessWorkerCount: plan.preprocessWorkers,
+    preprocessWorkerFile: fileURLToPath(new URL('./workers/preprocess-worker.js', import.meta.url)),
+    maxTextBytes: config.maxTextByteSize,
+    maxImagePixels: config.maxImagePixels,
     sharedMemoryBytes: config.sharedMemoryPoolByteSize,
     modelCacheDirectory: config.modelCacheDirectory,
     weightSharingMinBytes: config.weightSharingMinByteSize,

@@ -172,6 +172,11 @@ export const OPTIONS = {
     1,
     'Threads that parse and print large JSON tensors; raise it for JSON clients.',
   ),
+  preprocessWorkerCount: compute(
+    integer(0, 64),
+    0,
+    'Threads that tokenize texts and decode pictures, started when a model needs them; 0 takes half as many as there are cores.',
+  ),
   sharedMemoryPoolByteSize: compute(
     integer(MIB, 64 * GIB),
     256 * MIB,
@@ -192,6 +197,16 @@ export const OPTIONS = {
     integer(MIB, 64 * GIB),
     256 * MIB,
     'Most bytes of requests held at once; more are refused. Keep it below the memory you can spare.',
+  ),
+  maxTextByteSize: limits(
+    integer(1, INT_MAX),
+    MIB / 4,
+    "Longest text in bytes for a model that tokenizes; within it, text past the model's own limit of tokens is truncated.",
+  ),
+  maxImagePixels: limits(
+    integer(1, INT_MAX),
+    64 * MIB,
+    'Largest picture in pixels, width times height, that is decoded; a file that claims more is refused.',
   ),
   defaultMaxQueueSize: limits(
     integer(1, 1_000_000),

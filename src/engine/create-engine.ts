@@ -1,17 +1,21 @@
 /**
- * Puts the engine together with the runtime below it: worker pool, shared memory, weight cache.
+ * Puts the engine together with the runtime below it: worker pools, shared memory, weight cache.
  *
  * Called by the composition root and by tests that want a real engine without a front end. Owns the order in which they stop.
  */
+import { PreprocessPool } from '../runtime/preprocess-pool.js';
 import { SlabPool } from '../runtime/slab-pool.js';
 import { WeightCache } from '../runtime/weight-cache.js';
 import { WorkerPool } from '../runtime/worker-pool.js';
 import { type EngineOptions, InferenceEngine } from './engine.js';
 
-export interface CreateEngineOptions extends Omit<EngineOptions, 'workers' | 'slabs' | 'weights'> {
+export interface CreateEngineOptions extends Omit<EngineOptions, 'workers' | 'slabs' | 'weights' | 'preprocess'> {
   readonly workerCount: number;
   /** Compiled `workers/inference-worker.js`. */
   readonly workerFile: string;
+  readonly preprocessWorkerCount: number;
+  /** Compiled `workers/preprocess-worker.js`. */
+  readonly preprocessWorkerFile: string;
   readonly sharedMemoryBytes: number;
   /** Overwrite released shared memory, so that a use after release is seen; for tests. */
   readonly poison?: boolean;
@@ -46,6 +50,14 @@ export function createEngine(options: CreateEngineOptions): RunningEngine {
     minBytes: options.weightSharingMinBytes,
     log: options.log,
   });
-  const engine: InferenceEngine = new InferenceEngine({ ...options, workers, slabs, weights });
-  return { engine, sharedMemoryBytes: () => slabs.totalBytes, close: () => workers.close() };
+  const preprocess = new PreprocessPool({
+    size: options.preprocessWorkerCount,
+    workerFile: options.preprocessWorkerFile,
+  });
+  const engine: InferenceEngine = new InferenceEngine({ ...options, workers, slabs, weights, preprocess });
+  const close = async (): Promise<void> => {
+    await preprocess.close();
+    await workers.close();
+  };
+  return { engine, sharedMemoryBytes: () => slabs.totalBytes, close };
 }

@@ -1,17 +1,18 @@
 /**
  * The engine's one door: every request of both front ends comes through `infer`.
  *
- *   infer ─▶ registry.resolve ─▶ admit (validate) ─▶ scheduler.enqueue ─▶ ... ─▶ handler
+ *   infer ─▶ admission (registry, contents, validate) ─▶ scheduler.enqueue ─▶ ... ─▶ handler
  *
  * Called by `grpc/`, `rest/` and the composition root. Owns registry, loader and scheduler and the order in which they stop.
  */
-import { nowMs } from '../base/clock.js';
-import { printable, ServeError } from '../base/errors.js';
+import { ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { RunReply } from '../runtime/messages.js';
+import type { PreprocessPool } from '../runtime/preprocess-pool.js';
 import type { SlabPool } from '../runtime/slab-pool.js';
 import type { WeightCache } from '../runtime/weight-cache.js';
 import type { WorkerPool } from '../runtime/worker-pool.js';
+import { Admission } from './admission.js';
 import type { Entry } from './entry.js';
 import type { Model } from './model.js';
 import { describeModelConfig, modelMetadataTensors } from './model-config.js';
@@ -30,7 +31,6 @@ import type {
   ModelMetadata,
   ModelStatistics,
 } from './types.js';
-import { admit } from './validate.js';
 import { warmUpEntry } from './warm-up.js';
 
 export interface EngineOptions {
@@ -39,6 +39,7 @@ export interface EngineOptions {
   readonly workers: WorkerPool;
   readonly slabs: SlabPool;
   readonly weights: WeightCache;
+  readonly preprocess: PreprocessPool;
   readonly log: Log;
   readonly strictReadiness: boolean;
   readonly sessionDefaults: SessionDefaults;
@@ -46,6 +47,10 @@ export interface EngineOptions {
   readonly defaultMaxBatchSize: number;
   readonly defaultMaxQueueSize: number;
   readonly defaultMaxQueueBytes: number;
+  /** Bytes of one text for a model that tokenizes. */
+  readonly maxTextBytes: number;
+  /** Width times height of a picture. */
+  readonly maxImagePixels: number;
 }
 
 /** What the protocol calls the extensions that are really here; clients switch on them. */
@@ -68,12 +73,11 @@ export class InferenceEngine implements Engine {
   readonly #scheduler: Scheduler;
   readonly #loader: ModelLoader;
   readonly #registry: Registry;
+  readonly #admission: Admission;
   readonly #listeners: (() => void)[] = [];
   #stopping = false;
   /** The restoring of workers under way. */
   #restoring: Promise<void> = Promise.resolve();
-  /** Requests refused because no ready model was meant; they have none to be counted on. */
-  unknownModelCount = 0;
 
   constructor(options: EngineOptions) {
     const { workers, slabs, log } = options;
@@ -95,6 +99,7 @@ export class InferenceEngine implements Engine {
       concurrency: workers.size,
       log,
     });
+    this.#admission = new Admission({ ...options, registry: this.#registry, scheduler: this.#scheduler });
     this.#registry.onChange(() => this.#changed());
   }
 
@@ -104,32 +109,11 @@ export class InferenceEngine implements Engine {
   }
 
   infer(request: InferRequest, handler: InferHandler): Cancel {
-    let model: Model | undefined;
-    try {
-      if (this.#stopping)
-        throw new ServeError('UNAVAILABLE', 'server is shutting down and has stopped accepting new requests');
-      model = this.#registry.resolve(request.modelName, request.modelVersion);
-      const now = nowMs();
-      const entry = admit(model, request, handler, now);
-      request.timeline.admitted = request.timeline.queued = now;
-      this.#scheduler.enqueue(model, entry);
-      const target = model;
-      return () => this.#scheduler.cancel(target, entry);
-    } catch (thrown) {
-      const error = ServeError.from(thrown);
-      if (error.cause !== undefined)
-        this.#options.log.error({ error: error.cause }, 'request failed by a fault of the server');
-      if (model) {
-        const refused =
-          error.code === 'UNAVAILABLE' || error.code === 'RESOURCE_EXHAUSTED' || error.code === 'DEADLINE_EXCEEDED';
-        model.statistics.failed(refused ? 'REJECTED' : 'OTHER', nowMs() - request.timeline.decoded);
-      } else {
-        this.unknownModelCount++;
-      }
-      this.#options.log.debug({ model: printable(request.modelName), code: error.code }, error.message);
-      handler.onError(error);
+    if (this.#stopping) {
+      handler.onError(new ServeError('UNAVAILABLE', 'server is shutting down and has stopped accepting new requests'));
       return NOTHING;
     }
+    return this.#admission.infer(request, handler);
   }
 
   isReady(): boolean {
@@ -140,8 +124,8 @@ export class InferenceEngine implements Engine {
     return this.#registry.isModelReady(name, version);
   }
 
-  async whenReady(name: string, version: string, _deadlineMs: number): Promise<void> {
-    this.#registry.resolve(name, version);
+  async whenReady(name: string, version: string, deadlineMs: number): Promise<void> {
+    await this.#registry.whenReady(name, version, deadlineMs);
   }
 
   modelMetadata(name: string, version: string): ModelMetadata {
@@ -178,6 +162,11 @@ export class InferenceEngine implements Engine {
     return this.#registry.ready();
   }
 
+  /** Requests refused because no ready model was meant; they have none to be counted on. */
+  get unknownModelCount(): number {
+    return this.#admission.unknownModelCount;
+  }
+
   /** New requests are refused from here on. */
   get isStopping(): boolean {
     return this.#stopping;
@@ -185,7 +174,7 @@ export class InferenceEngine implements Engine {
 
   /** Requests accepted and not yet answered. */
   get inFlight(): number {
-    return this.#scheduler.inFlight;
+    return this.#admission.waitingCount + this.#scheduler.inFlight;
   }
 
   onResult(worker: number, answer: number[] | RunReply): void {
@@ -224,8 +213,11 @@ export class InferenceEngine implements Engine {
   async drain(timeoutMs: number): Promise<void> {
     this.stopAccepting();
     const timer = setTimeout(() => {
-      this.#scheduler.rejectQueued(new ServeError('UNAVAILABLE', 'server is shutting down'));
+      const error = new ServeError('UNAVAILABLE', 'server is shutting down');
+      this.#admission.rejectAll(error);
+      this.#scheduler.rejectQueued(error);
     }, timeoutMs);
+    await this.#admission.drained();
     await this.#scheduler.drained();
     clearTimeout(timer);
   }

@@ -203,6 +203,7 @@ export class ModelLoader {
       computeTimes: new ComputeTimes(),
       plans: new Map(),
       integerDivision,
+      admitting: 0,
       outputsUnpredictable: false,
     };
   }

@@ -62,6 +62,8 @@ export interface Model {
   readonly plans: Map<string, BatchPlan>;
   /** The graph divides integers of the request; see validate.ts. */
   readonly integerDivision: boolean;
+  /** Requests on their way from the door to the queue (admission.ts): the model is in use. */
+  admitting: number;
   /** An output once had another shape than its symbols say: nothing is preallocated any more. */
   outputsUnpredictable: boolean;
 }

@@ -124,6 +124,18 @@ export class Registry {
     throw new ServeError('UNAVAILABLE', `Request for unknown model: '${printable(name)}' ${what}`);
   }
 
+  /** As {@link resolve}, but undefined for what is not ready. Throws INVALID_ARGUMENT for a malformed version. */
+  find(name: string, version: string): Model | undefined {
+    const named = this.#models.get(name);
+    if (version === '') return named?.latest;
+    return named?.slots.get(parseVersion(version))?.model;
+  }
+
+  /** The model once it is ready; rejects as {@link resolve} throws. */
+  async whenReady(name: string, version: string, _deadlineMs: number): Promise<Model> {
+    return this.resolve(name, version);
+  }
+
   /** False for what is unknown or not ready; throws INVALID_ARGUMENT for a malformed version. */
   isModelReady(name: string, version: string): boolean {
     const named = this.#models.get(name);

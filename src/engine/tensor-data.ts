@@ -47,10 +47,24 @@ function isBoolean(data: Uint8Array): boolean {
 }
 
 function checkStrings(where: string, data: Uint8Array, expected: number): void {
+  const text = new TextCheck(where, data);
+  checkElements(where, data, expected, (start, end, index) => text.add(start, end, index));
+  text.flush();
+}
+
+/**
+ * Walks the BYTES elements in `data`, which must be `expected` whole ones; `visit` gets where each lies, from its length on to its end.
+ * Throws INVALID_ARGUMENT that begins with `where`.
+ */
+export function checkElements(
+  where: string,
+  data: Uint8Array,
+  expected: number,
+  visit: (start: number, end: number, index: number) => void,
+): void {
   if (expected > MAX_STRING_ELEMENTS) {
     throw invalid(`${expected} string elements for ${where}, at most ${MAX_STRING_ELEMENTS} are allowed`);
   }
-  const text = new TextCheck(where, data);
   let at = 0;
   let count = 0;
   for (; at < data.byteLength; count++) {
@@ -68,10 +82,9 @@ function checkStrings(where: string, data: Uint8Array, expected: number): void {
         `incomplete string data for ${where}, expecting string of length ${length} but only ${left - 4} bytes available`,
       );
     }
-    text.add(at, at + 4 + length, count);
+    visit(at, at + 4 + length, count);
     at += 4 + length;
   }
-  text.flush();
   if (count !== expected) throw invalid(`expected ${expected} string elements for ${where}, got ${count}`);
 }
 

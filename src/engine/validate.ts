@@ -14,8 +14,17 @@ import { checkTensorData } from './tensor-data.js';
 import { elementCount, sessionDims, type TensorSpec } from './tensor-spec.js';
 import type { InferHandler, InferInput, InferRequest } from './types.js';
 
-/** The request as an entry that may be queued. `now` is when its queue timeout starts. Throws ServeError. */
-export function admit(model: Model, request: InferRequest, handler: InferHandler, now: number): Entry {
+/**
+ * The request as an entry that may be queued. `now` is when its queue timeout starts. `rowTokens` are the tokens in each row of a
+ * request whose token tensors were made from text. Throws ServeError.
+ */
+export function admit(
+  model: Model,
+  request: InferRequest,
+  handler: InferHandler,
+  now: number,
+  rowTokens?: readonly number[],
+): Entry {
   const { inputs } = request;
   const data = new Array<Uint8Array | undefined>(model.inputs.length).fill(undefined);
   const dims = new Array<readonly number[] | undefined>(model.inputs.length).fill(undefined);
@@ -49,6 +58,8 @@ export function admit(model: Model, request: InferRequest, handler: InferHandler
     const own = dims[position];
     // Fixed dimensions are the same for all: only what may differ separates groups.
     if (own === undefined) groupKey += '-;';
+    // What was made from text can be padded: its length separates nothing.
+    else if (rowTokens && model.padding[position] !== undefined) groupKey += 'text;';
     else if (model.inputs[position]!.dims.includes(-1)) groupKey += `${own.join(',')};`;
   }
   const { level, expiresMs, timeoutAction } = queueing(model, request, now);
@@ -59,8 +70,8 @@ export function admit(model: Model, request: InferRequest, handler: InferHandler
     data,
     dims,
     outputs: outputPositions(model, request),
-    rowTokens: undefined,
-    tokens: 0,
+    rowTokens,
+    tokens: rowTokens ? Math.max(...rowTokens) : 0,
     groupKey,
     byteLength,
     level,
