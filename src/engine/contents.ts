@@ -4,7 +4,7 @@
  * Called by admission.ts before validation. Pure: reads the request and the model, copies nothing. What it leaves alone, validation
  * judges as tensors. Every refusal is INVALID_ARGUMENT that names the input, what came and what the input takes.
  */
-import { invalid, printable } from '../base/errors.js';
+import { invalid, printable, type ServeError } from '../base/errors.js';
 import type { ContentElements } from '../runtime/preprocess-messages.js';
 import type { ContentInput, Model } from './model.js';
 import { checkElements } from './tensor-data.js';
@@ -96,17 +96,17 @@ function contentInput(
   if (named) {
     const taken = named.kind === 'image' ? 'image' : 'text';
     if (kind === undefined || kind === taken) return named;
-    throw wrongKind(model, input, kind, taken);
+    throw wrongKind(model, input, ARTICLES[taken]);
   }
   const position = model.inputPositions.get(input.name);
-  if (position !== undefined && kind) throw wrongKind(model, input, kind, describe(model.inputs[position]!));
+  if (position !== undefined && kind) throw wrongKind(model, input, describe(model.inputs[position]!));
   const candidates = model.contents.filter(
     (content) => content.kind !== 'text_pair' && (!kind || content.kind === kind),
   );
   // Without a kind, two inputs of unknown names could each be either.
   const alone = kind !== undefined || request.inputs.filter((other) => isContent(model, other)).length === 1;
   if (candidates.length === 1 && alone) return candidates[0]!;
-  if (kind && candidates.length === 0) throw wrongKind(model, input, kind, takenBy(model));
+  if (kind && candidates.length === 0) throw wrongKind(model, input, takenBy(model));
   const names = model.contents.map(({ name }) => `'${name}'`).join(', ');
   throw invalid(
     `unexpected inference input '${printable(input.name)}' for model '${model.name}', its inputs for texts and pictures are ${names}`,
@@ -118,7 +118,7 @@ function stringTensor(model: Model, input: InferInput): InferInput | undefined {
   if (input.content !== 'text' && input.content !== 'image') return undefined;
   const spec = specOf(model, input, 'BYTES');
   if (spec?.datatype !== 'BYTES') return undefined;
-  if (input.content === 'image') throw wrongKind(model, input, 'image', describe(spec));
+  if (input.content === 'image') throw wrongKind(model, input, describe(spec));
   const own = spec.dims.map((dim) => (dim === -1 ? 1 : dim));
   const shape = model.batching ? [1, ...own] : own;
   return { name: spec.name, datatype: 'BYTES', shape, data: input.data };
@@ -127,7 +127,7 @@ function stringTensor(model: Model, input: InferInput): InferInput | undefined {
 /** An embedding as the FP32 tensor that it is. */
 function embeddingTensor(model: Model, input: InferInput): InferInput {
   const spec = specOf(model, input, 'FP32');
-  if (spec?.datatype !== 'FP32') throw wrongKind(model, input, 'embedding', spec ? describe(spec) : takenBy(model));
+  if (spec?.datatype !== 'FP32') throw wrongKind(model, input, spec ? describe(spec) : takenBy(model));
   const count = input.shape[0]!;
   const fixed = elementCount(spec.dims.filter((dim) => dim !== -1));
   const free = spec.dims.filter((dim) => dim === -1).length;
@@ -217,9 +217,9 @@ const ARTICLES: Readonly<Record<ContentKind, string>> = {
   embedding: 'an embedding',
 };
 
-function wrongKind(model: Model, input: InferInput, kind: ContentKind, taken: string) {
+function wrongKind(model: Model, input: InferInput, taken: string): ServeError {
   const name = input.name === '' ? 'the input' : `input '${printable(input.name)}'`;
-  return invalid(`${name} of model '${model.name}' was sent ${ARTICLES[kind]} but takes ${taken}`);
+  return invalid(`${name} of model '${model.name}' was sent ${ARTICLES[input.content!]} but takes ${taken}`);
 }
 
 function takenBy(model: Model): string {
