@@ -8,9 +8,9 @@
  */
 import type { MessagePort } from 'node:worker_threads';
 import { nowMs } from '#src/base/clock';
-import type { CallReply, ControlMessage, Failure, RunReply, ToWorker } from '#src/runtime/messages';
+import type { CallReply, ControlMessage, Failure, ModelScan, RunReply, ToWorker } from '#src/runtime/messages';
 import { failureOf } from './ort-error.js';
-import { compileModel, Session } from './session.js';
+import { compileModel, Session, scanFile } from './session.js';
 
 /** The piscina task: serves `port` until `close`; resolves when every session is released. */
 export default function serve({ port }: { port: MessagePort }): Promise<void> {
@@ -53,6 +53,10 @@ export default function serve({ port }: { port: MessagePort }): Promise<void> {
           const session = await Session.load(message.load);
           sessions.set(message.load.session, session);
           return session.metadata;
+        }
+        case 'scan': {
+          const scan = await scanFile(message.scan.path, message.scan.directory);
+          return { externalData: scan?.externalData ?? [] } satisfies ModelScan;
         }
         case 'compile':
           return compileModel(message.compile);

@@ -155,7 +155,8 @@ export async function compileModel({
   return { integerDivision: (scan?.integerDivision.length ?? 0) > 0 };
 }
 
-async function scanFile(path: string, directory: string): Promise<OnnxScan | undefined> {
+/** Undefined for a file too large to be read in one piece. Throws ServeError for one that is not fit to be loaded. */
+export async function scanFile(path: string, directory: string): Promise<OnnxScan | undefined> {
   let bytes: Uint8Array;
   try {
     bytes = await readFile(path);

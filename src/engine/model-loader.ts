@@ -4,19 +4,19 @@
  *
  * Called by the registry. Owns the order of these steps and undoes them when one fails. Throws ServeError with the reason.
  */
-import { dirname } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { dirname, relative } from 'node:path';
 import { type Datatype, datatypeOfOrt } from '../base/datatype.js';
 import { ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { LoadRequest, SessionMetadata, SessionOptions, SessionTensor } from '../runtime/messages.js';
-import type { ModelFile, SharedWeights, WeightCache } from '../runtime/weight-cache.js';
+import type { SharedWeights, WeightCache } from '../runtime/weight-cache.js';
 import type { WorkerPool } from '../runtime/worker-pool.js';
 import type { BatchPolicy } from './batcher.js';
 import { ComputeTimes } from './compute-times.js';
 import type { Model } from './model.js';
 import { completeModelConfig } from './model-complete.js';
 import type { InputConfig, ModelConfig, OnnxTensor, TensorConfig } from './model-config.js';
-import { modelFilename } from './model-config.js';
 import type { RawConfig } from './model-config-raw.js';
 import { instanceGroups } from './model-config-session.js';
 import type { RepositoryEntry } from './repository.js';
@@ -70,10 +70,15 @@ export class ModelLoader {
     /** Where it is loaded, and in which life of the worker. */
     const loaded = new Map<number, number>();
     try {
-      const path = await modelFile(entry, version, modelFilename(raw));
-      const file = { path, directory: dirname(path) };
-      const shared = await this.#share(file, placed, options);
-      const load: LoadRequest = { session, ...(shared ?? file), options, scan: shared === undefined };
+      const path = await modelFile(entry, version, raw.default_model_filename || undefined);
+      const shared = await this.#share(path, placed, options);
+      const load: LoadRequest = {
+        session,
+        path: shared?.path ?? path,
+        directory: shared?.directory ?? dirname(path),
+        options,
+        scan: shared === undefined,
+      };
       const loadOn = async (worker: number): Promise<SessionMetadata> => {
         const life = workers.life(worker);
         const metadata = await workers.load(worker, load);
@@ -98,6 +103,7 @@ export class ModelLoader {
         {
           model: entry.name,
           version,
+          file: relative(entry.directory, path),
           workers: placed.length,
           loadMs: Math.round(metadata.loadMs),
           sharedWeights: shared !== undefined,
@@ -137,15 +143,16 @@ export class ModelLoader {
   }
 
   /** The form of the model that workers can share, where that gains something. */
-  async #share(
-    file: ModelFile,
-    placed: readonly number[],
-    options: SessionOptions,
-  ): Promise<SharedWeights | undefined> {
+  async #share(path: string, placed: readonly number[], options: SessionOptions): Promise<SharedWeights | undefined> {
     // What is saved is optimized for this CPU.
     if (options.executionProviders.length > 1) return undefined;
-    return this.#options.weights.share(file, placed.length, options, (target) =>
-      this.#options.workers.compile(placed[0]!, { source: file.path, directory: file.directory, target, options }),
+    const { workers, weights } = this.#options;
+    const [worker] = placed as [number];
+    const directory = dirname(path);
+    const alone = (await readdir(directory).catch(() => [])).length === 1;
+    const { externalData } = alone ? { externalData: [] } : await workers.scan(worker, { path, directory });
+    return weights.share({ path, directory, externalData }, placed.length, options, (target) =>
+      workers.compile(worker, { source: path, directory, target, options }),
     );
   }
 

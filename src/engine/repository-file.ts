@@ -1,12 +1,12 @@
 /**
- * The files of one model: the ONNX file of a version, labels, warm-up data.
+ * The files of one model: the ONNX file of a version, labels, warm-up data, Hugging Face's files.
  *
- * Called by the registry while a model loads. Owns the rule that a name from a configuration leads nowhere but into the model's
+ * Called by the loader while a model loads. Owns the rule that a name from a configuration leads nowhere but into the model's
  * own directory, and the bounds of what is read. Everything that throws throws a ServeError that names the file as the
  * configuration does, never its path.
  */
 import { constants } from 'node:fs';
-import { open, realpath, stat } from 'node:fs/promises';
+import { open, readdir, realpath, stat } from 'node:fs/promises';
 import { isAbsolute, join, relative, sep } from 'node:path';
 import { invalid, printable, ServeError } from '../base/errors.js';
 import type { RepositoryEntry } from './repository.js';
@@ -15,11 +15,63 @@ const LABELS_BYTES_MAX = 16 * 1024 * 1024;
 const WARMUP_BYTES_MAX = 256 * 1024 * 1024;
 
 /**
- * Path of a version's model file; `filename` is the configuration's default_model_filename. Links are followed wherever they
- * lead: the operator laid them. Throws NOT_FOUND, INVALID_ARGUMENT for a name that leaves the version's directory.
+ * Names that Hugging Face's tools give the forms of one model, best first: as trained, then whole bytes, half precision, half bytes.
+ * Optimized ones come last, since they were made for one machine.
  */
-export async function modelFile(entry: RepositoryEntry, version: number, filename = 'model.onnx'): Promise<string> {
-  checkInside(filename, entry, 'default_model_filename');
+const HUB_FILES = [
+  'model.onnx',
+  'model_quantized.onnx',
+  'model_int8.onnx',
+  'model_uint8.onnx',
+  'model_fp16.onnx',
+  'model_q4.onnx',
+  'model_q4f16.onnx',
+  'model_bnb4.onnx',
+  'model_optimized.onnx',
+] as const;
+
+/** Where they lie; a name in the first goes before the same one in the second. */
+const HUB_DIRECTORIES = ['onnx', ''] as const;
+
+/**
+ * Path of a version's model file; `filename` is the configuration's default_model_filename, undefined where it has none. Links are
+ * followed wherever they lead: the operator laid them. Throws NOT_FOUND, INVALID_ARGUMENT for a name that leaves the version's directory.
+ */
+export async function modelFile(entry: RepositoryEntry, version: number, filename?: string): Promise<string> {
+  if (filename !== undefined) checkInside(filename, entry, 'default_model_filename');
+  return entry.hubLayout ? hubModelFile(entry, filename) : versionModelFile(entry, version, filename ?? 'model.onnx');
+}
+
+async function hubModelFile(entry: RepositoryEntry, filename?: string): Promise<string> {
+  for (const name of filename === undefined ? HUB_FILES : [filename]) {
+    for (const directory of HUB_DIRECTORIES) {
+      const path = join(entry.directory, directory, name);
+      if ((await stat(path).catch(() => undefined))?.isFile()) return path;
+    }
+  }
+  const there = await hubFiles(entry);
+  // A name that is on no list leaves no choice when it is the only one.
+  if (filename === undefined && there.length === 1) return join(entry.directory, there[0]!);
+  const names = there.map((name) => `'${printable(name, 256)}'`).join(', ');
+  throw new ServeError(
+    'NOT_FOUND',
+    `unable to find '${printable(filename ?? 'model.onnx', 256)}' in model '${printable(entry.name, 256)}', which has ${names || 'none'}: ` +
+      'name one in default_model_filename of config.pbtxt',
+  );
+}
+
+/** The ONNX files there are, by path below the model's directory. */
+async function hubFiles(entry: RepositoryEntry): Promise<string[]> {
+  const found = await Promise.all(
+    HUB_DIRECTORIES.map(async (directory) => {
+      const names = await readdir(join(entry.directory, directory)).catch(() => []);
+      return names.filter((name) => name.endsWith('.onnx')).map((name) => join(directory, name));
+    }),
+  );
+  return found.flat().sort();
+}
+
+async function versionModelFile(entry: RepositoryEntry, version: number, filename: string): Promise<string> {
   const path = join(entry.directory, String(version), filename);
   const found = await stat(path).catch(() => undefined);
   if (found?.isFile()) return path;
@@ -41,6 +93,24 @@ export async function readLabels(entry: RepositoryEntry, filename: string): Prom
   const lines = new TextDecoder().decode(bytes).split(/\r?\n/);
   if (lines.at(-1) === '') lines.pop();
   return lines;
+}
+
+/**
+ * Content of a file that a model's directory may hold; `field` says who named it. Undefined where there is none. Throws
+ * INVALID_ARGUMENT for one that has more than `most` bytes or can't be read.
+ */
+export async function readOptional(
+  entry: RepositoryEntry,
+  filename: string,
+  { most, field = 'file name' }: { readonly most: number; readonly field?: string },
+): Promise<Uint8Array | undefined> {
+  checkInside(filename, entry, field);
+  try {
+    return await read(entry, filename, most);
+  } catch (error) {
+    if (error instanceof ServeError && error.code === 'NOT_FOUND') return undefined;
+    throw error;
+  }
 }
 
 /** Raw tensor data for a warm-up request. */

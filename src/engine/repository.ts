@@ -5,6 +5,11 @@
  *   <repository>/<model>/configs/<name>.pbtxt     in its place, when that name is asked for
  *   <repository>/<model>/<version>/model.onnx     version: 1, 2, ...; a file, or a directory with model.onnx and its data
  *
+ * or as `optimum` and onnx-community publish a model, which then is version 1:
+ *
+ *   <repository>/<model>/config.json              Hugging Face's, not optional
+ *   <repository>/<model>/onnx/model.onnx          or beside config.json; also model_quantized.onnx and so on (repository-file.ts)
+ *
  * A path that is itself one model's directory counts as a repository of one (KServe mounts those). Called by the registry. Owns
  * what is a model and what a version, and what may be wrong with them. Must not interpret a configuration or load a model.
  */
@@ -25,6 +30,8 @@ export interface RepositoryEntry {
   readonly directory: string;
   /** Ascending. */
   readonly versions: readonly number[];
+  /** The ONNX files are not in version directories but lie as Hugging Face's tools lay them; its one version is 1. */
+  readonly hubLayout?: boolean;
   /** Content of its config.pbtxt, where it has one. */
   readonly configText?: string;
   /** Why it can't be loaded, fit to be shown. */
@@ -97,10 +104,13 @@ async function scanOne(path: string, options: ScanOptions): Promise<RepositoryEn
   return entries;
 }
 
-/** Numbered directories beside a config.pbtxt, or that hold a model.onnx themselves: no repository looks like this. */
+/**
+ * Numbered directories beside a config.pbtxt, or that hold a model.onnx themselves, or a Hugging Face folder: no repository looks
+ * like this.
+ */
 async function isModel(path: string): Promise<boolean> {
   const versions = await versionsIn(path);
-  if (versions.length === 0) return false;
+  if (versions.length === 0) return isHubLayout(path);
   if (await exists(join(path, 'config.pbtxt'))) return true;
   const models = await Promise.all(versions.map((version) => exists(join(path, String(version), 'model.onnx'))));
   return models.includes(true);
@@ -141,6 +151,7 @@ async function scanModel(directory: string, name: string, options: ScanOptions):
   }
   const config = configText === undefined ? {} : { configText };
   if (versions.length > 0) return { name, directory, versions, ...config };
+  if (await isHubLayout(directory)) return { name, directory, versions: [1], hubLayout: true, ...config };
   if (configText === undefined && !(await holdsOnnx(directory))) return undefined;
   const problem =
     `at least one version must be available under the version policy of model '${name}': ` +
@@ -207,6 +218,16 @@ async function holdsOnnx(directory: string): Promise<boolean> {
     if (!name.startsWith('.') && (await isDirectory(below))) {
       if ((await readdir(below).catch(() => [])).some((file) => file.endsWith('.onnx'))) return true;
     }
+  }
+  return false;
+}
+
+/** A config.json with an ONNX file beside it or in `onnx`. */
+async function isHubLayout(directory: string): Promise<boolean> {
+  const found = await stat(join(directory, 'config.json')).catch(() => undefined);
+  if (!found?.isFile()) return false;
+  for (const below of [directory, join(directory, 'onnx')]) {
+    if ((await readdir(below).catch(() => [])).some((file) => file.endsWith('.onnx'))) return true;
   }
   return false;
 }

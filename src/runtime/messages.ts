@@ -83,10 +83,23 @@ export interface CompileRequest {
   readonly options: SessionOptions;
 }
 
+/** Look through a model file before it is loaded. */
+export interface ScanRequest {
+  readonly path: string;
+  /** Directory that external data may not leave. */
+  readonly directory: string;
+}
+
+export interface ModelScan {
+  /** Files below the directory that hold weights of the model, as the file names them. */
+  readonly externalData: readonly string[];
+}
+
 export type ControlMessage =
   | { readonly type: 'slab'; readonly slab: number; readonly buffer: SharedArrayBuffer }
   | { readonly type: 'drop-slab'; readonly slab: number }
   | { readonly type: 'load'; readonly call: number; readonly load: LoadRequest }
+  | { readonly type: 'scan'; readonly call: number; readonly scan: ScanRequest }
   | { readonly type: 'compile'; readonly call: number; readonly compile: CompileRequest }
   | { readonly type: 'unload'; readonly call: number; readonly session: number }
   /** Answered by the end of the worker's task. */

@@ -10,10 +10,10 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { SessionOptions } from './messages.js';
@@ -22,6 +22,8 @@ export interface ModelFile {
   readonly path: string;
   /** Holds the model and its external data. */
   readonly directory: string;
+  /** Files below the directory that hold weights of the model. What else lies there is none of its own. */
+  readonly externalData: readonly string[];
 }
 
 /** What a compiled model's graph was found to do before it was compiled. */
@@ -29,7 +31,7 @@ export interface ScanSummary {
   readonly integerDivision: boolean;
 }
 
-export interface SharedWeights extends ModelFile, ScanSummary {}
+export interface SharedWeights extends Omit<ModelFile, 'externalData'>, ScanSummary {}
 
 export interface WeightCacheOptions {
   readonly directory: string;
@@ -57,11 +59,12 @@ export class WeightCache {
     settings: SessionOptions,
     compile: (target: string) => Promise<ScanSummary>,
   ): Promise<SharedWeights | undefined> {
-    const files = await filesOf(model.directory);
-    const external = files.length > 1;
-    const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
-    if (!external && (sessions < 2 || bytes < this.#options.minBytes)) return undefined;
+    const external = model.externalData.length > 0;
+    if (!external && sessions < 2) return undefined;
     try {
+      const files = await filesOf(model);
+      const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+      if (!external && bytes < this.#options.minBytes) return undefined;
       await this.#ownRoot();
       const directory = join(this.#options.directory, await this.#key(model, settings, files));
       const summary = (await readSummary(join(directory, 'scan.json'))) ?? (await this.#makeOnce(directory, compile));
@@ -144,12 +147,11 @@ export class WeightCache {
   }
 }
 
-async function filesOf(directory: string): Promise<{ name: string; bytes: number }[]> {
-  const files: { name: string; bytes: number }[] = [];
-  for (const { name } of await readdir(directory, { withFileTypes: true })) {
-    const status = await stat(join(directory, name));
-    if (status.isFile()) files.push({ name, bytes: status.size });
-  }
+async function filesOf({ path, directory, externalData }: ModelFile): Promise<{ name: string; bytes: number }[]> {
+  const names = new Set([relative(directory, path), ...externalData]);
+  const files = await Promise.all(
+    [...names].map(async (name) => ({ name, bytes: (await stat(join(directory, name))).size })),
+  );
   return files.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 

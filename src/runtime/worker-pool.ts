@@ -17,7 +17,9 @@ import type {
   ControlMessage,
   FromWorker,
   LoadRequest,
+  ModelScan,
   RunReply,
+  ScanRequest,
   SessionMetadata,
 } from './messages.js';
 
@@ -92,6 +94,11 @@ export class WorkerPool {
   /** Loads a session on `worker`; rejects with ServeError. */
   load(worker: number, load: LoadRequest): Promise<SessionMetadata> {
     return this.#call(worker, { type: 'load', load }) as Promise<SessionMetadata>;
+  }
+
+  /** Looks through a model file; rejects with ServeError for one that is not fit to be loaded. */
+  scan(worker: number, scan: ScanRequest): Promise<ModelScan> {
+    return this.#call(worker, { type: 'scan', scan }) as Promise<ModelScan>;
   }
 
   /** Saves a model for sharing (see weight-cache.ts); rejects with ServeError. */

@@ -92,6 +92,31 @@ test('external weights are served from a private copy: the repository may change
   await stop();
 });
 
+test('files beside a model that are no weights of it do not make it one to be saved again', async () => {
+  const repository = temporaryDirectory();
+  const cache = join(temporaryDirectory(), 'cache');
+  writeModel(repository, 'plain', {
+    versions: { 1: identityModel('FP32', ['n']) },
+    files: { '1/config.json': '{}', '1/model_fp16.onnx': identityModel('FP16', ['n']), '1/model_fp16.onnx_data': 'x' },
+  });
+  const { engine, stop, logged } = await startEngine(repository, { modelCacheDirectory: cache });
+  expect(engine.repositoryIndex(false)).toMatchObject([{ name: 'plain', state: 'READY' }]);
+  expect(logged.filter((line) => line.startsWith('warn'))).toEqual([]);
+  expect(existsSync(cache)).toBe(false);
+  await stop();
+});
+
+test('external weights in a folder below the model are served from a private copy, too', async () => {
+  const repository = temporaryDirectory();
+  const cache = join(temporaryDirectory(), 'cache');
+  const weights = new Uint8Array(new Float32Array([1, 2, 3, 4]).buffer);
+  writeModel(repository, 'deep', { versions: { 1: externalModel('data/w.bin') }, files: { '1/data/w.bin': weights } });
+  const { stop, logged } = await startEngine(repository, { modelCacheDirectory: cache });
+  await stop();
+  expect(logged.join('\n')).toContain('"sharedWeights":true');
+  expect(readdirSync(cache)).toHaveLength(1);
+});
+
 test('external weights outside the model are refused with the reason in the index', async () => {
   const repository = temporaryDirectory();
   writeFileSync(join(repository, 'outside.bin'), new Uint8Array(16));

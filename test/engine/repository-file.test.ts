@@ -75,6 +75,39 @@ describe('the model file', () => {
   );
 });
 
+describe("the model file in Hugging Face's layout", () => {
+  const hub = (): RepositoryEntry => ({ ...entry, hubLayout: true });
+
+  test('is the first there is of a written order, in onnx before beside', async () => {
+    const order = ['onnx/model_bnb4.onnx', 'model_fp16.onnx', 'onnx/model_int8.onnx', 'onnx/model_quantized.onnx'];
+    for (const file of [...order, 'model.onnx', 'onnx/model.onnx']) {
+      const path = await lay(`m/${file}`);
+      expect(await modelFile(hub(), 1), file).toBe(path);
+    }
+  });
+
+  test('is the one that the configuration names, by its name or its path', async () => {
+    await lay('m/onnx/model.onnx');
+    const quantized = await lay('m/onnx/model_quantized.onnx');
+    expect(await modelFile(hub(), 1, 'model_quantized.onnx')).toBe(quantized);
+    expect(await modelFile(hub(), 1, 'onnx/model_quantized.onnx')).toBe(quantized);
+    await expect(modelFile(hub(), 1, 'model_fp16.onnx')).rejects.toThrow(
+      refusal(
+        'NOT_FOUND',
+        "unable to find 'model_fp16.onnx' in model 'm', which has 'onnx/model.onnx', 'onnx/model_quantized.onnx': name one in default_model_filename of config.pbtxt",
+      ),
+    );
+    await expect(modelFile(hub(), 1, '../model.onnx')).rejects.toThrow("must be a relative path without '..'");
+  });
+
+  test('of another name is taken where it is the only one', async () => {
+    const only = await lay('m/onnx/decoder.onnx');
+    expect(await modelFile(hub(), 1)).toBe(only);
+    await lay('m/onnx/encoder.onnx');
+    await expect(modelFile(hub(), 1)).rejects.toThrow("which has 'onnx/decoder.onnx', 'onnx/encoder.onnx'");
+  });
+});
+
 describe('labels', () => {
   test('are the lines of the file, whatever ends them', async () => {
     await lay('m/unix.txt', 'cat\ndog\n\nbird\n');

@@ -92,6 +92,51 @@ describe('a repository', () => {
   });
 });
 
+describe("a folder in Hugging Face's layout is version 1 of a model", () => {
+  const layout = ({ name, versions, hubLayout, problem }: RepositoryEntry) => [name, versions, hubLayout, problem];
+
+  test('with the ONNX files in a folder of their own or beside config.json', async () => {
+    await lay(
+      'optimum/config.json',
+      'optimum/onnx/model.onnx',
+      'optimum/tokenizer.json',
+      'optimum/1_Pooling/config.json',
+    );
+    await lay('flat/config.json', 'flat/model.onnx', 'flat/model.onnx_data');
+    await lay('quantized/config.json', 'quantized/onnx/model_q4.onnx', ['quantized/config.pbtxt', 'max_batch_size: 8']);
+    const entries = await scan();
+    expect(entries.map(layout)).toEqual([
+      ['flat', [1], true, undefined],
+      ['optimum', [1], true, undefined],
+      ['quantized', [1], true, undefined],
+    ]);
+    expect(entries[2]!.configText).toBe('max_batch_size: 8');
+  });
+
+  test('but not where it has version directories', async () => {
+    await lay('a/config.json', 'a/onnx/model.onnx', 'a/3/model.onnx');
+    expect((await scan()).map(layout)).toEqual([['a', [3], undefined, undefined]]);
+  });
+
+  test('but not without an ONNX file or without config.json', async () => {
+    await lay(
+      'weights/config.json',
+      'weights/model.safetensors',
+      'bare/onnx/model.onnx',
+      'odd/config.json/',
+      'odd/model.onnx',
+    );
+    expect((await scan()).map(layout)).toEqual(['bare', 'odd'].map((name) => [name, [], undefined, NO_VERSION(name)]));
+  });
+
+  test('also when the path itself is that folder', async () => {
+    await lay('models/config.json', 'models/onnx/model.onnx', 'models/tokenizer.json');
+    expect((await scan('models')).map(layout)).toEqual([['models', [1], true, undefined]]);
+    await lay(['models/config.pbtxt', 'name: "minilm"']);
+    expect((await scan('models')).map(layout)).toEqual([['minilm', [1], true, undefined]]);
+  });
+});
+
 describe('a model that can not be loaded is listed with the reason', () => {
   test('when it has a configuration but no version', async () => {
     await lay(['a/config.pbtxt', '']);
