@@ -7,10 +7,12 @@ import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { type Batch, type BatchResult, scatter } from './batch.js';
+import { classify } from './classification.js';
 import type { Entry } from './entry.js';
+import { realTokens } from './length-window.js';
 import type { Model } from './model.js';
 import type { FailureReason } from './statistics.js';
-import type { InferOutput } from './types.js';
+import type { InferOutput, RequestedOutput } from './types.js';
 
 export class Answers {
   readonly #log: Log;
@@ -39,7 +41,7 @@ export class Answers {
 
   /** Every entry of a batch that ran gets its part, lent until its handler returns. The lease must be held meanwhile. */
   deliver(batch: Batch, result: BatchResult): void {
-    const { model, entries, rows } = batch;
+    const { model, entries, rows, plan } = batch;
     let parts: InferOutput[][];
     try {
       parts = scatter(batch, result);
@@ -53,14 +55,27 @@ export class Answers {
       timeline.computeStart = result.computeStart;
       timeline.computeEnd = result.computeEnd;
       timeline.batchSize = rows;
+      let outputs = parts[i]!;
+      if (entry.state !== 'cancelled' && entry.request.outputs.some(isAskedAsClasses)) {
+        try {
+          outputs = withClasses(model, entry, outputs);
+        } catch (error) {
+          this.fail(model, entry, ServeError.from(error), 'OTHER');
+          continue;
+        }
+      }
       timeline.scattered = nowMs();
-      if (this.#end(entry)) this.#respond(model, entry, parts[i]!);
+      if (this.#end(entry)) this.#respond(model, entry, outputs);
       if (!batch.aside && entry.state === 'done') model.statistics.succeeded(entry.rows, timeline, nowMs());
     }
     if (batch.aside) return;
     const computeMs = result.computeEnd - result.computeStart;
     const inputMs = result.computeStart - entries[0]!.request.timeline.dispatched;
-    model.computeTimes.observe(rows, computeMs);
+    model.computeTimes.observe(rows, plan.longest, computeMs);
+    if (plan.longest > 0) {
+      const real = entries.reduce((sum, entry) => sum + realTokens(entry), 0);
+      model.statistics.padded(rows * plan.longest, real);
+    }
     model.statistics.executed(rows, inputMs, computeMs, nowMs() - result.computeEnd);
   }
 
@@ -105,4 +120,18 @@ export class Answers {
     }
     return wanted;
   }
+}
+
+function isAskedAsClasses({ classification }: RequestedOutput): boolean {
+  return classification !== undefined && classification > 0;
+}
+
+/** The outputs, with those that were asked for as classes in that form. */
+function withClasses(model: Model, { request, outputs: positions }: Entry, outputs: InferOutput[]): InferOutput[] {
+  const { name: modelName, batching, labels } = model;
+  return outputs.map((output, i) => {
+    const classes = request.outputs[i]!.classification ?? 0;
+    if (classes === 0) return output;
+    return classify(output, { classes, batching, labels: labels[positions[i]!], modelName });
+  });
 }

@@ -55,6 +55,7 @@ export interface EngineOptions {
 
 /** What the protocol calls the extensions that are really here; clients switch on them. */
 const EXTENSIONS = [
+  'classification',
   'model_repository',
   'schedule_policy',
   'model_configuration',

@@ -5,6 +5,7 @@
  * Called by the engine's door. Texts are Triton's: clients and their tests match parts of them. Every refusal is INVALID_ARGUMENT.
  */
 import { invalid, printable } from '../base/errors.js';
+import { isRankable } from './classification.js';
 import type { Entry } from './entry.js';
 import { refuseDivisionOverflow } from './integer-division.js';
 import type { Model } from './model.js';
@@ -145,12 +146,18 @@ function checkShape(model: Model, spec: TensorSpec, shape: readonly number[]): n
 function outputPositions(model: Model, { outputs }: InferRequest): readonly number[] {
   if (outputs.length === 0) return model.defaultOutputs;
   const positions: number[] = [];
-  for (const { name } of outputs) {
+  for (const { name, classification } of outputs) {
     const position = model.outputPositions.get(name);
     if (position === undefined) {
       throw invalid(`unexpected inference output '${printable(name)}' for model '${model.name}'`);
     }
     if (positions.includes(position)) throw invalid(`output '${name}' already exists in request`);
+    const { datatype } = model.outputs[position]!;
+    if (classification && !isRankable(datatype)) {
+      throw invalid(
+        `class result not available for output due to unsupported type '${datatype}': output '${name}' of model '${model.name}' can not be ranked`,
+      );
+    }
     positions.push(position);
   }
   return positions;

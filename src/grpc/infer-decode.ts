@@ -183,7 +183,8 @@ class RequestDecoder {
         `expected ${this.inputs.length} raw_input_contents entries for model '${printable(modelName)}', got ${raw.length / 2}`,
       );
     }
-    for (const output of this.outputs) if (output.parameters.size > 0) refuseUnbuilt(output, modelName);
+    for (const { name, parameters } of this.outputs)
+      if (parameters.size > 0) refuseSharedMemory(parameters, `output '${printable(name)}'`, modelName);
     return typed === undefined ? 0 : typed.allocated;
   }
 }
@@ -203,7 +204,18 @@ function readOutput(reader: WireReader): DecodedOutput {
     } else reader.skip(tag);
   }
   reader.leave(outer);
-  return { name, parameters: parameters ?? NO_PARAMETERS };
+  if (parameters === undefined) return { name, parameters: NO_PARAMETERS, classification: 0 };
+  return { name, parameters, classification: classesAsked(parameters) };
+}
+
+/** The `classification` parameter of an output, 0 without. */
+function classesAsked(parameters: Parameters): number {
+  const value = parameters.get('classification');
+  if (value === undefined) return 0;
+  if ((typeof value !== 'number' && typeof value !== 'bigint') || !Number.isInteger(Number(value)))
+    throw invalid("invalid value type for 'classification' parameter, expected int64_param.");
+  if (value <= 0) throw invalid(`invalid value for 'classification' parameter, expected > 0, got ${value}`);
+  return Number(value);
 }
 
 function refuseSharedMemory(parameters: Parameters, where: string, modelName: string): void {
@@ -214,15 +226,4 @@ function refuseSharedMemory(parameters: Parameters, where: string, modelName: st
       `Client shared memory is disabled: ${where} for model '${printable(modelName)}' has parameter '${printable(key)}'`,
     );
   }
-}
-
-function refuseUnbuilt(output: DecodedOutput, modelName: string): void {
-  const name = printable(output.name);
-  refuseSharedMemory(output.parameters, `output '${name}'`, modelName);
-  const classification = output.parameters.get('classification');
-  if (classification === undefined) return;
-  if (typeof classification !== 'number' && typeof classification !== 'bigint')
-    throw invalid(`invalid value type for 'classification' parameter, expected int64_param.`);
-  if (classification > 0)
-    throw new ServeError('UNIMPLEMENTED', `classification extension is not available yet for output '${name}'`);
 }

@@ -8,14 +8,14 @@ import { DATATYPES, type Datatype } from '../base/datatype.js';
 import { invalid, printable, ServeError } from '../base/errors.js';
 import type { JsonInferRequest, JsonInput, JsonParameters } from '../base/tensor-json.js';
 import { elementCount } from '../base/tensor-json.js';
-import type { Engine, InferInput, ModelMetadata, Parameters } from '../engine/types.js';
+import type { Engine, InferInput, ModelMetadata, Parameters, RequestedOutput } from '../engine/types.js';
 
 /** An infer request but for what the route knows: model, timeline, deadline. */
 export interface InferBody {
   readonly arm: 'rest_json' | 'rest_binary';
   readonly id: string;
   readonly inputs: readonly InferInput[];
-  readonly outputs: readonly { readonly name: string }[];
+  readonly outputs: readonly RequestedOutput[];
   readonly parameters: Parameters;
   /** Whether an output is to be sent as bytes behind the JSON. */
   isBinaryOutput(name: string): boolean;
@@ -63,12 +63,15 @@ export function composeInfer(json: JsonInferRequest, tail: Uint8Array, modelName
   if (at < tail.length) throw invalid(`unexpected additional input data for model '${model}'`);
   const { parameters, binaryByDefault } = withoutBinaryDefault(json.parameters);
   const binaryOutputs = new Map<string, boolean>();
-  for (const output of json.outputs) binaryOutputs.set(output.name, isBinary(output.name, output.parameters));
+  const outputs = json.outputs.map(({ name, parameters }): RequestedOutput => {
+    binaryOutputs.set(name, isBinary(name, parameters));
+    return { name, classification: classesAsked(name, parameters) };
+  });
   return {
     arm: binary ? 'rest_binary' : 'rest_json',
     id: json.id,
     inputs,
-    outputs: json.outputs,
+    outputs,
     parameters,
     isBinaryOutput: (name) => binaryOutputs.get(name) ?? binaryByDefault,
   };
@@ -105,15 +108,23 @@ function sharedMemoryRefused(): ServeError {
 
 function isBinary(name: string, parameters: JsonParameters): boolean {
   if (parameters.has('shared_memory_region')) throw sharedMemoryRefused();
-  if (parameters.has('classification')) {
-    throw new ServeError(
-      'UNIMPLEMENTED',
-      `'classification' of output '${printable(name)}' is not supported by this server`,
-    );
-  }
   const binary = parameters.get('binary_data') ?? false;
   if (typeof binary !== 'boolean') throw invalid(`'binary_data' of output '${printable(name)}' is no bool`);
   return binary;
+}
+
+/** The `classification` parameter of an output, 0 without. */
+function classesAsked(name: string, parameters: JsonParameters): number {
+  const value = parameters.get('classification');
+  if (value === undefined) return 0;
+  const isWhole = typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value));
+  if (!isWhole || value <= 0) {
+    const got = printable(String(value));
+    throw invalid(
+      `Unable to parse 'classification' of output '${printable(name)}', expected a whole number > 0, got ${got}`,
+    );
+  }
+  return Number(value);
 }
 
 /** `binary_data_output` speaks of outputs that are not listed; the engine does not know it. */

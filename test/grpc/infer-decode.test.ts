@@ -264,22 +264,30 @@ describe('data that is ambiguous or missing is refused in the words of Triton', 
   });
 });
 
-describe('what is not built yet', () => {
+describe('parameters of tensors', () => {
   const parameter = (field: number, key: string, value: Buffer) =>
     delimited(field, delimited(1, key), delimited(2, value));
   const X = delimited(1, 'X');
 
-  test('classification of an output is UNIMPLEMENTED, and 0 is none', () => {
-    const error = refusal(MODEL, delimited(6, X, parameter(2, 'classification', integer(2, 3))));
-    expect(error.code).toBe('UNIMPLEMENTED');
-    expect(error.message).toBe("classification extension is not available yet for output 'X'");
-    expect(decode(delimited(6, X, parameter(2, 'classification', integer(2, 0)))).outputs).toHaveLength(1);
+  test('classification says how many classes an output is asked for, and without it the tensor is', () => {
+    const asked = (value: Buffer) => delimited(6, X, parameter(2, 'classification', value));
+    const { outputs } = decode(MODEL, asked(integer(2, 3)), asked(integer(2, 2n ** 62n)), delimited(6, X));
+    expect(outputs.map(({ classification }) => classification)).toEqual([3, 2 ** 62, 0]);
   });
 
-  test('classification that is no number is INVALID_ARGUMENT', () => {
-    const error = refusal(MODEL, delimited(6, X, parameter(2, 'classification', delimited(3, '3'))));
-    expect(error.code).toBe('INVALID_ARGUMENT');
-    expect(error.message).toBe("invalid value type for 'classification' parameter, expected int64_param.");
+  test.each([
+    ['a string', delimited(3, '3'), "invalid value type for 'classification' parameter, expected int64_param."],
+    ['a bool', integer(1, 1), "invalid value type for 'classification' parameter, expected int64_param."],
+    ['a fraction', fixed64(4, 2.5), "invalid value type for 'classification' parameter, expected int64_param."],
+    ['zero', integer(2, 0), "invalid value for 'classification' parameter, expected > 0, got 0"],
+    [
+      'negative',
+      integer(2, -(2n ** 62n)),
+      "invalid value for 'classification' parameter, expected > 0, got -4611686018427387904",
+    ],
+  ])('classification that is %s is INVALID_ARGUMENT', (_what, value, message) => {
+    const error = refusal(MODEL, delimited(6, X, parameter(2, 'classification', value)));
+    expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', message });
   });
 
   test('shared memory for an input or an output is UNIMPLEMENTED, before its data is missed', () => {

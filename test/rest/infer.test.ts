@@ -57,6 +57,15 @@ describe('JSON', () => {
     expect(Buffer.from(Float32Array.from(outputs[0]!.data).buffer).equals(Buffer.from(values.buffer))).toBe(true);
   });
 
+  test('classification says how many classes an output is asked for, and without it the tensor is', async () => {
+    const outputs = '[{"name":"X","parameters":{"classification":3,"binary_data":true}},{"name":"Y"}]';
+    await front.post(PATH, inferBody('BOOL', [1], '[true]', `,"outputs":${outputs}`));
+    expect(front.engine.seen.at(-1)!.outputs).toEqual([
+      { name: 'X', classification: 3 },
+      { name: 'Y', classification: 0 },
+    ]);
+  });
+
   test('parameters reach the engine, those of the REST extension do not', async () => {
     await front.post(PATH, inferBody('BOOL', [1], '[true]', ',"parameters":{"timeout":5,"binary_data_output":false}'));
     expect([...front.engine.seen.at(-1)!.parameters]).toEqual([['timeout', 5]]);
@@ -91,12 +100,12 @@ describe('JSON', () => {
       400,
       "starting with 'triton_'",
     ],
-    [
-      'classification',
-      inferBody('BOOL', [1], '[true]', ',"outputs":[{"name":"Y","parameters":{"classification":1}}]'),
-      501,
-      'classification',
-    ],
+    ...['0', '-1', '1.5', 'true', '"3"'].map((value): [string, string, number, string] => [
+      `classification ${value}`,
+      inferBody('BOOL', [1], '[true]', `,"outputs":[{"name":"Y","parameters":{"classification":${value}}}]`),
+      400,
+      "Unable to parse 'classification' of output 'Y', expected a whole number > 0, got ",
+    ]),
   ])('%s is refused', async (_name, body, status, text) => {
     const response = await front.post(PATH, body);
     expect(response.status).toBe(status);
