@@ -1,11 +1,13 @@
 /**
- * The JSON worker: parses infer requests and prints infer responses that are too large for the main thread.
+ * The JSON worker: parses requests and prints replies that are too large for the main thread, of inference and of embeddings.
  *
  * Run by `src/runtime/json-pool.ts` as a piscina task. Stateless but for its scratch buffer. Never throws: a refusal is returned as
  * data, since an error's code would not survive the way back.
  */
 
 import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { parseEmbeddingsRequest } from '#src/base/embeddings-json-parse';
+import { printEmbeddings } from '#src/base/embeddings-json-print';
 import { ServeError } from '#src/base/errors';
 import { JsonWriter } from '#src/base/json-writer';
 import type { JsonReply, JsonTask } from '#src/base/tensor-json';
@@ -20,7 +22,9 @@ const SCRATCH_BYTES = 8 * 1024 * 1024;
 export default function runJsonTask(task: JsonTask): unknown {
   try {
     if (task.kind === 'parse') return parse(task.body);
-    if (task.kind === 'print') return print(task);
+    if (task.kind === 'print') return print((scratch) => printInferResponse(task.response, scratch));
+    if (task.kind === 'parse-embeddings') return parseEmbeddings(task.body);
+    if (task.kind === 'print-embeddings') return print((scratch) => printEmbeddings(task.reply, scratch));
     return { ok: true, kind: 'pong' } satisfies JsonReply;
   } catch (error) {
     const { code, message } = ServeError.from(error);
@@ -34,9 +38,14 @@ function parse(body: Uint8Array<ArrayBuffer>): unknown {
   return moved({ ok: true, kind: 'parsed', request }, buffers);
 }
 
-function print(task: JsonTask & { kind: 'print' }): unknown {
+function parseEmbeddings(body: Uint8Array<ArrayBuffer>): unknown {
+  const parsed = parseEmbeddingsRequest(body);
+  return moved({ ok: true, kind: 'parsed-embeddings', parsed }, parsed.ok ? [parsed.request.data.buffer] : []);
+}
+
+function print(printTo: (scratch: JsonWriter) => Buffer<ArrayBuffer>): unknown {
   writer ??= new JsonWriter(65_536);
-  const printed = printInferResponse(task.response, writer);
+  const printed = printTo(writer);
   if (writer.buffer.length > SCRATCH_BYTES) writer = undefined;
   // A small Buffer is a view on Node's pool, which must not be moved.
   const text = printed.byteLength === printed.buffer.byteLength ? printed : Uint8Array.from(printed);

@@ -6,6 +6,7 @@
  * crosses threads as plain data: no classes, no functions.
  */
 import { DATATYPES, type Datatype } from './datatype.js';
+import type { EmbeddingsReply, ParsedEmbeddings } from './embeddings-json.js';
 import { type ErrorCode, invalid, printable } from './errors.js';
 
 /** Counts and lengths beyond these are refused before anything is allocated for them. */
@@ -89,11 +90,14 @@ export function assertJsonDatatype(datatype: string, name: string): asserts data
 export type JsonTask =
   | { readonly kind: 'ping' }
   | { readonly kind: 'parse'; readonly body: Uint8Array<ArrayBuffer> }
-  | { readonly kind: 'print'; readonly response: JsonInferResponse };
+  | { readonly kind: 'print'; readonly response: JsonInferResponse }
+  | { readonly kind: 'parse-embeddings'; readonly body: Uint8Array<ArrayBuffer> }
+  | { readonly kind: 'print-embeddings'; readonly reply: EmbeddingsReply };
 
 /** What the worker answers; a refusal is data, because a thrown error would arrive without its code. */
 export type JsonReply =
   | { readonly ok: true; readonly kind: 'pong' }
   | { readonly ok: true; readonly kind: 'parsed'; readonly request: JsonInferRequest }
+  | { readonly ok: true; readonly kind: 'parsed-embeddings'; readonly parsed: ParsedEmbeddings }
   | { readonly ok: true; readonly kind: 'printed'; readonly text: Uint8Array<ArrayBuffer> }
   | { readonly ok: false; readonly code: ErrorCode; readonly message: string };

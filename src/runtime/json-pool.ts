@@ -1,11 +1,12 @@
 /**
- * The pool of JSON workers: large infer bodies are parsed and large responses printed off the main thread.
+ * The pool of JSON workers: large bodies are parsed and large responses printed off the main thread.
  *
  * Called by `rest/`. Owns its threads and the bound on what waits for them. Memory is moved to the worker and back, never copied;
  * what is handed in is detached. Knows no request, client or status code.
  */
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
+import type { EmbeddingsReply, ParsedEmbeddings } from '../base/embeddings-json.js';
 import { ServeError } from '../base/errors.js';
 import type { JsonInferRequest, JsonInferResponse, JsonReply, JsonTask } from '../base/tensor-json.js';
 
@@ -29,6 +30,10 @@ export interface JsonPool {
   parse(body: Uint8Array<ArrayBuffer>): Promise<JsonInferRequest>;
   /** Prints an infer response. Takes the memory of the outputs. Rejects with ServeError only. */
   print(response: JsonInferResponse): Promise<Uint8Array<ArrayBuffer>>;
+  /** Parses an embeddings request, as {@link parse} does an infer request. */
+  parseEmbeddings(body: Uint8Array<ArrayBuffer>): Promise<ParsedEmbeddings>;
+  /** Prints an embeddings reply. Takes the memory of the vectors. Rejects with ServeError only. */
+  printEmbeddings(reply: EmbeddingsReply): Promise<Uint8Array<ArrayBuffer>>;
   /** Finishes what was accepted, then ends the threads. Later calls are refused with UNAVAILABLE. */
   close(): Promise<void>;
 }
@@ -119,6 +124,15 @@ export function createJsonPool(options: JsonPoolOptions = {}): JsonPool {
       });
       const reply = await run<'printed'>({ kind: 'print', response: { ...response, outputs } }, buffers);
       return reply.text;
+    },
+    async parseEmbeddings(body) {
+      const own = owned(body);
+      const reply = await run<'parsed-embeddings'>({ kind: 'parse-embeddings', body: own }, new Set([own.buffer]));
+      return reply.parsed;
+    },
+    async printEmbeddings(reply) {
+      const printed = await run<'printed'>({ kind: 'print-embeddings', reply }, new Set([reply.vectors.buffer]));
+      return printed.text;
     },
     close() {
       closing ??= shutDown();
