@@ -3,10 +3,11 @@
  *
  * Called by `server.ts` and `metrics-server.ts` once each. Answers on the bare socket, in the same form as every other error.
  */
-import type { Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { nowMs } from '../base/clock.js';
-import { bodyTooLarge, errorBody } from './status.js';
+import { errorBodyFor } from './openai-error.js';
+import { bodyTooLarge, errorBody, HttpError } from './status.js';
 
 const REASONS: Readonly<Record<number, string>> = {
   400: 'Bad Request',
@@ -68,18 +69,20 @@ export function guardConnections(server: Server, maxInputSize: number): void {
       server.emit('request', request, response);
       return;
     }
-    refuse(response, 413, bodyTooLarge(length, maxInputSize).message, startedMs);
+    refuse(request, response, bodyTooLarge(length, maxInputSize), startedMs);
   });
-  server.on('checkExpectation', (_request, response) => refuse(response, 417, 'expectation can not be met', nowMs()));
+  server.on('checkExpectation', (request, response) =>
+    refuse(request, response, new HttpError(417, 'expectation can not be met'), nowMs()),
+  );
 }
 
-function refuse(response: ServerResponse, status: number, message: string, startedMs: number): void {
-  const body = errorBody(message);
+function refuse(request: IncomingMessage, response: ServerResponse, error: HttpError, startedMs: number): void {
+  const body = errorBodyFor(request.url, error);
   const headers = {
     'content-type': 'application/json',
     'content-length': Buffer.byteLength(body),
     'server-timing': `total;dur=${(nowMs() - startedMs).toFixed(3)}`,
     connection: 'close',
   };
-  response.writeHead(status, headers).end(body);
+  response.writeHead(error.status, headers).end(body);
 }

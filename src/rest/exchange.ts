@@ -8,7 +8,8 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:
 import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
 import { chooseCoding, compress } from './content-coding.js';
-import { errorBody, HttpError, statusOf } from './status.js';
+import { errorBodyFor } from './openai-error.js';
+import { HttpError, statusOf } from './status.js';
 
 export interface Reply {
   readonly status: number;
@@ -90,7 +91,8 @@ export class Exchange {
     const known = error instanceof HttpError ? error : ServeError.from(error);
     if (known instanceof ServeError && known.code === 'INTERNAL') this.server.onInternalError(known);
     const headers = known instanceof HttpError ? known.headers : {};
-    this.send({ status: statusOf(known), body: errorBody(known.message), headers, ...(timing && { timing }) });
+    const body = errorBodyFor(this.request.url, known);
+    this.send({ status: statusOf(known), body, headers, ...(timing && { timing }) });
   }
 
   send(reply: Reply): void {

@@ -4,9 +4,8 @@
  * Called by `routes.ts`. Body -> InferRequest -> engine -> reply; owns the request's reservation of bytes, its timeline up to
  * `decoded` and from `encoded`, and the cancelling when the client goes.
  */
-import type { IncomingMessage } from 'node:http';
 import { nowMs } from '../base/clock.js';
-import { printable, ServeError } from '../base/errors.js';
+import { ServeError } from '../base/errors.js';
 import { FREE_MESSAGE_BYTES, MessagePool, SMALLEST_KEPT_BYTES } from '../base/message-pool.js';
 import type { JsonInferRequest } from '../base/tensor-json.js';
 import { parseInferRequest } from '../base/tensor-json-parse.js';
@@ -14,11 +13,12 @@ import { Timeline } from '../base/timeline.js';
 import type { Arm, ByteBudget, Cancel, Engine, InferResponse } from '../engine/types.js';
 import type { JsonPool } from '../runtime/json-pool.js';
 import { readBody } from './body-reader.js';
+import { checkContentType } from './content-type.js';
 import type { Exchange } from './exchange.js';
 import { composeInfer, composeRawInfer, type InferBody, jsonLength } from './infer-body.js';
 import { createReplyEncoder, type EncodedReply } from './infer-reply.js';
 import { Reservation } from './reservation.js';
-import { HttpError, tensorsTooLarge } from './status.js';
+import { tensorsTooLarge } from './status.js';
 
 export interface InferOptions {
   readonly engine: Engine;
@@ -152,16 +152,5 @@ export function createInferHandler(options: InferOptions): InferHandler {
       reservation.resize(dataBytes);
       return compose(parsed);
     });
-  }
-}
-
-/** Content types are not asked for, as Triton does not; only what is clearly something else is refused. */
-function checkContentType(request: IncomingMessage): void {
-  const type = request.headers['content-type'];
-  if (type === undefined) return;
-  const charset = /;\s*charset\s*=\s*"?([^\s";]+)/i.exec(type)?.[1]?.toLowerCase();
-  const foreign = charset !== undefined && charset !== 'utf-8' && charset !== 'utf8' && charset !== 'us-ascii';
-  if (foreign || /^\s*multipart\//i.test(type)) {
-    throw new HttpError(415, `content type '${printable(type)}' is not supported, expected application/json in UTF-8`);
   }
 }

@@ -1,32 +1,18 @@
 /**
- * The REST surface as one table: method, path, what is done. Paths are the protocol's and Triton's.
+ * The REST surface as one table: method, path, what is done. Paths are the protocol's and Triton's, and OpenAI's.
  *
  * Called by `server.ts`, which knows the framework; nothing here does. Small answers are written here, inference is
- * `infer-route.ts`. What Triton has and this server has not answers 501 with a sentence.
+ * `infer-route.ts`, all below /v1 is `openai-routes.ts`. What Triton has and this server has not answers 501 with a sentence.
  */
 import { ServeError } from '../base/errors.js';
 import type { Engine } from '../engine/types.js';
 import { readBody } from './body-reader.js';
 import type { Exchange } from './exchange.js';
 import { createInferHandler, type InferOptions } from './infer-route.js';
+import { openAiRoutes } from './openai-routes.js';
 import { Reservation } from './reservation.js';
+import type { Route, RouteParams } from './route.js';
 import { HttpError } from './status.js';
-
-export interface RouteParams {
-  readonly model: string;
-  /** '' when the path names none. */
-  readonly version: string;
-}
-
-export interface Route {
-  readonly method: 'GET' | 'POST';
-  /** With `:model` and `:version` as parameters, `*` at the end for any rest. */
-  readonly path: string;
-  /** True: answered also while the server stops. */
-  readonly always?: boolean;
-  /** May throw or reject; the caller answers with the error. */
-  handle(exchange: Exchange, params: RouteParams): void | Promise<void>;
-}
 
 export interface RouteOptions extends InferOptions {
   /** True while the server stops: not ready any more. */
@@ -80,6 +66,7 @@ export function createRoutes(options: RouteOptions): Route[] {
       exchange.sendJson(200, { model_stats: engine.modelStatistics(model, version) });
     }),
     { method: 'POST', path: '/v2/repository/index', handle: (exchange) => repositoryIndex(exchange, options) },
+    ...openAiRoutes(options),
     ...refusedRoutes(),
   ];
 }

@@ -14,7 +14,8 @@ import { ServeError } from '../base/errors.js';
 import { answerClientError, guardConnections } from './connection-errors.js';
 import { Connections } from './connections.js';
 import { Exchange, type ExchangeServer } from './exchange.js';
-import { allowedMethods, createRoutes, type Route, type RouteOptions } from './routes.js';
+import type { Route } from './route.js';
+import { allowedMethods, createRoutes, type RouteOptions } from './routes.js';
 import { HttpError } from './status.js';
 
 export interface RestServerOptions extends RouteOptions {
