@@ -43,7 +43,7 @@ export class Asides {
         continue;
       }
       entry.state = 'running';
-      gather(plan, [entry], lease);
+      gather(model, plan, [entry], lease);
       send({ model, entries: [entry], rows: entry.rows, plan, lease, worker, aside: true });
     }
   }

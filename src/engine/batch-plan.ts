@@ -19,6 +19,9 @@ export interface PlannedOutput {
 }
 
 export interface BatchPlan {
+  readonly rows: number;
+  /** Length of the token tensors of a batch of texts, which is that of the longest; 0 for all others. */
+  readonly longest: number;
   readonly totalBytes: number;
   /** Byte offset by input position; -1 = absent. */
   readonly inputOffsets: readonly number[];
@@ -33,7 +36,8 @@ export interface PlanRequest {
   readonly outputs: readonly TensorSpec[];
   readonly batching: boolean;
   readonly rows: number;
-  /** The session's dimensions by input position, without the batch dimension; undefined = absent. */
+  readonly longest: number;
+  /** The session's dimensions by input position, padded, without the batch dimension; undefined = absent. */
   readonly dims: readonly (readonly number[] | undefined)[];
   /** Bytes of each BYTES input over all rows, by input position. */
   readonly bytesLengths: readonly number[];
@@ -86,7 +90,7 @@ export function planBatch(request: PlanRequest): BatchPlan {
       message.push(spec.index, -1, 0, 0);
     }
   }
-  return { totalBytes: offset, inputOffsets, outputs: planned, message };
+  return { rows, longest: request.longest, totalBytes: offset, inputOffsets, outputs: planned, message };
 }
 
 /** An output's dimensions from the symbols that the inputs bound, or undefined where one is not known before the run. */

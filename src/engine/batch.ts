@@ -16,6 +16,16 @@ import { skipBytesElements } from '../runtime/tensor.js';
 import { type BatchPlan, planBatch } from './batch-plan.js';
 import type { Entry } from './entry.js';
 import type { Model } from './model.js';
+import {
+  copyPadded,
+  cutTokenStrings,
+  cutTokens,
+  isTokenAxis,
+  type Padding,
+  paddedDims,
+  paddingOf,
+  padElement,
+} from './padding.js';
 import { clientDims, elementCount } from './tensor-spec.js';
 import type { InferOutput } from './types.js';
 
@@ -45,7 +55,11 @@ const MAX_PLANS = 512;
 export function planFor(model: Model, entries: readonly Entry[]): BatchPlan {
   const first = entries[0]!;
   let rows = 0;
-  for (const entry of entries) rows += entry.rows;
+  let longest = 0;
+  for (const entry of entries) {
+    rows += entry.rows;
+    if (entry.tokens > longest) longest = entry.tokens;
+  }
   const wanted = entries.length === 1 ? first.outputs : union(entries);
   const request = {
     session: model.session,
@@ -53,18 +67,24 @@ export function planFor(model: Model, entries: readonly Entry[]): BatchPlan {
     outputs: model.outputs,
     batching: model.batching,
     rows,
+    longest,
     dims: first.dims,
     bytesLengths: [] as number[],
     wanted,
     unpredictable: model.outputsUnpredictable,
   };
+  if (longest !== first.tokens) {
+    request.dims = first.dims.map((own, position) =>
+      own && model.padding[position] !== undefined ? paddedDims(own, longest) : own,
+    );
+  }
   if (model.inputs.some(({ datatype }) => datatype === 'BYTES')) {
     request.bytesLengths = model.inputs.map((_, position) =>
       entries.reduce((sum, { data }) => sum + (data[position]?.byteLength ?? 0), 0),
     );
     return planBatch(request);
   }
-  const key = `${rows}|${first.groupKey}|${wanted.length === model.outputs.length && inOrder(wanted) ? '' : wanted.join(',')}`;
+  const key = `${rows}|${longest}|${first.groupKey}|${wanted.length === model.outputs.length && inOrder(wanted) ? '' : wanted.join(',')}`;
   let plan = model.plans.get(key);
   if (!plan) {
     plan = planBatch(request);
@@ -74,7 +94,10 @@ export function planFor(model: Model, entries: readonly Entry[]): BatchPlan {
   return plan;
 }
 
-/** As many of the first `entries` as fit into the pool together; one alone where not even that fits. */
+/**
+ * As many of the first `entries` as fit into the pool together; one alone where not even that fits. Part of a window of texts may be more
+ * padding than the whole; that is borne where memory is so short.
+ */
 export function fitted(
   model: Model,
   entries: readonly Entry[],
@@ -86,13 +109,18 @@ export function fitted(
 }
 
 /** Writes the rows of all entries next to each other: copy 1. */
-export function gather(plan: BatchPlan, entries: readonly Entry[], lease: Lease): void {
+export function gather(model: Model, plan: BatchPlan, entries: readonly Entry[], lease: Lease): void {
+  const padding = plan.longest > 0 ? paddingOf(model, entries, plan.longest) : undefined;
   for (let position = 0; position < plan.inputOffsets.length; position++) {
     let at = plan.inputOffsets[position]!;
     if (at < 0) continue;
-    for (const { data } of entries) {
-      at = copyBytes(lease.bytes, data[position]!, at);
+    const value = padding && model.padding[position];
+    if (value === undefined) {
+      for (const { data } of entries) at = copyBytes(lease.bytes, data[position]!, at);
+      continue;
     }
+    const pad = padElement(model.inputs[position]!.datatype, value);
+    for (const entry of entries) at = copyPadded(lease.bytes, entry.data[position]!, at, entry, padding!, pad);
   }
 }
 
@@ -103,11 +131,15 @@ export function gather(plan: BatchPlan, entries: readonly Entry[], lease: Lease)
 export function scatter({ model, entries, rows, plan, lease }: Batch, result: BatchResult): InferOutput[][] {
   const parts = entries.map((): InferOutput[] => []);
   const byPosition = new Map<number, InferOutput[]>();
+  const padding = plan.longest > 0 ? paddingOf(model, entries, plan.longest) : undefined;
   for (const { position, offset, byteLength, dims } of plan.outputs) {
     const spec = model.outputs[position]!;
     const owned = result.owned.get(spec.index);
     const bytes = offset >= 0 ? lease.bytes.subarray(offset, offset + byteLength) : new Uint8Array(owned!.buffer);
-    byPosition.set(position, split(model, position, entries, rows, bytes, offset >= 0 ? dims : owned!.dims));
+    const actual = offset >= 0 ? dims : owned!.dims;
+    const perToken =
+      plan.longest > 0 && model.batching && isTokenAxis(model, position, actual[1], plan.longest) ? padding : undefined;
+    byPosition.set(position, split(model, position, entries, rows, bytes, actual, perToken));
   }
   for (const [i, entry] of entries.entries()) {
     for (const position of entry.outputs) parts[i]!.push(byPosition.get(position)![i]!);
@@ -115,7 +147,7 @@ export function scatter({ model, entries, rows, plan, lease }: Batch, result: Ba
   return parts;
 }
 
-/** One output cut into the parts of the entries. */
+/** One output cut into the parts of the entries; with `padding` it is one per token, of which each entry gets its own. */
 function split(
   model: Model,
   position: number,
@@ -123,6 +155,7 @@ function split(
   rows: number,
   bytes: Uint8Array,
   dims: readonly number[],
+  padding: Padding | undefined,
 ): InferOutput[] {
   const spec = model.outputs[position]!;
   const { name, datatype } = spec;
@@ -143,7 +176,17 @@ function split(
       datatype === 'BYTES' ? skipBytesElements(bytes, at, elementsPerRow * entry.rows) : at + rowBytes * entry.rows;
     const data = bytes.subarray(at, end);
     at = end;
-    return { name, datatype, shape: [entry.rows, ...own], data };
+    if (!padding || entry.tokens === padding.longest) return { name, datatype, shape: [entry.rows, ...own], data };
+    const perToken = elementsPerRow / padding.longest;
+    return {
+      name,
+      datatype,
+      shape: [entry.rows, ...clientDims(spec, [entry.tokens, ...dims.slice(2)])],
+      data:
+        datatype === 'BYTES'
+          ? cutTokenStrings(data, entry, padding, perToken)
+          : cutTokens(data, entry, padding, perToken * DATATYPES[datatype].byteSize),
+    };
   });
 }
 

@@ -28,6 +28,11 @@ export interface GroupView {
   readonly oldestMs: number;
   /** The earliest time at which one of them must be answered; Infinity if none must. */
   readonly tightestDeadlineMs: number;
+  /**
+   * More waits than a batch holds, though not all of it may run with these: then nobody waits for company at an idle worker. Such a
+   * batch may still become better, so it does not go behind a running one for that.
+   */
+  readonly crowded?: boolean;
 }
 
 export type Decision =
@@ -77,7 +82,7 @@ export function decide(
   // A single request is never larger than the maximum (validation), so count is at least 1 here.
   const cannotGrow = best || total === policy.maxBatchSize || count < rows.length;
   if (fullOnly) return cannotGrow ? { kind: 'dispatch', count: preferredCount || count } : IDLE;
-  if (cannotGrow || preferredCount > 0) return { kind: 'dispatch', count: preferredCount || count };
+  if (cannotGrow || preferredCount > 0 || group.crowded) return { kind: 'dispatch', count: preferredCount || count };
 
   const delayEndsMs = group.oldestMs + policy.maxQueueDelayMs;
   const lastStartMs = group.tightestDeadlineMs - estimateMs(total) - MARGIN_MS;

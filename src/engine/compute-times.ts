@@ -1,8 +1,10 @@
 /**
  * What one model's batches have taken to compute, by batch size: the batcher's knowledge of how long a dispatch will last.
  *
- * Called by the scheduler (observe) and the batcher (estimate). Owns a few numbers per batch size.
+ * Called by the scheduler (observe) and the batcher (estimate). Owns a few numbers per batch size. Batches of text are counted apart,
+ * by tokens (length-times.ts).
  */
+import { LengthTimes } from './length-times.js';
 
 /** Weight of the newest observation: the last ten or so count. */
 const NEWEST = 0.2;
@@ -10,12 +12,19 @@ const NEWEST = 0.2;
 const TRUST_AFTER_REFUSAL = 7 / 8;
 
 export class ComputeTimes {
+  /** Of batches of text. */
+  readonly text = new LengthTimes();
   /** Moving average in milliseconds by rows; holes where a size was never run. */
   readonly #averageMs: number[] = [];
   #fastestMs = Number.POSITIVE_INFINITY;
   #trust = 1;
 
-  observe(rows: number, ms: number): void {
+  /** A batch of `rows` took `ms`; `longest` as in batch-plan.ts. */
+  observe(rows: number, longest: number, ms: number): void {
+    if (longest > 0) {
+      this.text.observe(rows * longest, ms);
+      return;
+    }
     const average = this.#averageMs[rows];
     this.#averageMs[rows] = average === undefined ? ms : average + NEWEST * (ms - average);
     if (ms < this.#fastestMs) this.#fastestMs = ms;
@@ -31,7 +40,8 @@ export class ComputeTimes {
   }
 
   /** Expected milliseconds for a batch of `rows`; from the nearest size that was seen, larger first; 0 while nothing was. */
-  estimateMs(rows: number): number {
+  estimateMs(rows: number, longest: number): number {
+    if (longest > 0) return this.text.estimateMs(rows * longest);
     const exact = this.#averageMs[rows];
     if (exact !== undefined) return exact;
     for (let larger = rows + 1; larger < this.#averageMs.length; larger++) {

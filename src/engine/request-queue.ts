@@ -4,12 +4,15 @@
  *   group "3,224,224"   level 1: [e1 e4]   level 2: [e7]
  *   group "3,64,64"     level 1: [e2 e3]
  *
+ * Of a group of texts, whose lengths differ, not the first ones run together but those of similar length (length-window.ts).
+ *
  * Called by the scheduler. Owns queued entries, their order and the queue's bounds; asks the batcher what to do, keeps no timers.
  * Bounds are exact: a request that would pass one is refused at once.
  */
 import { ServeError } from '../base/errors.js';
-import { type BatchPolicy, type Decision, decide } from './batcher.js';
+import { type BatchPolicy, type Decision, decide, type GroupView } from './batcher.js';
 import type { Entry } from './entry.js';
+import { type LengthWindow, lengthWindow } from './length-window.js';
 
 export interface QueueBounds {
   /** Most requests waiting in a priority level; 0 = no bound. */
@@ -27,6 +30,11 @@ export type Proposal =
 interface Group {
   /** Entries by place: two for each level, the second for those whose timeout has passed (timeout action DELAY). */
   readonly places: Entry[][];
+}
+
+/** Expected compute time of a batch of `rows`, in milliseconds; `longest` as in batch-plan.ts. */
+export interface Estimates {
+  estimateMs(rows: number, longest: number): number;
 }
 
 const IDLE: Proposal = { kind: 'idle' };
@@ -87,6 +95,27 @@ export class RequestQueue {
     this.#dropIfEmpty(entry.groupKey);
   }
 
+  /** Takes out what was proposed, in one pass over each list that it was in. */
+  take(entries: readonly Entry[]): void {
+    const first = entries[0]!;
+    if (entries.length === 1) {
+      this.remove(first);
+      return;
+    }
+    const taken = new Set(entries);
+    for (const place of this.#groups.get(first.groupKey)!.places) {
+      let kept = 0;
+      let at = 0;
+      for (; at < place.length && taken.size > 0; at++) {
+        const entry = place[at]!;
+        if (taken.delete(entry)) this.#add(entry, -1);
+        else place[kept++] = entry;
+      }
+      place.splice(kept, at - kept);
+    }
+    this.#dropIfEmpty(first.groupKey);
+  }
+
   /** Lets all others of its level go first (timeout action DELAY). */
   delay(entry: Entry): void {
     const list = this.#levelOf(entry);
@@ -98,14 +127,25 @@ export class RequestQueue {
   }
 
   /** What to do now: the first group in order of priority and age that can go, else the earliest time at which one will. */
-  propose(now: number, policy: BatchPolicy, estimateMs: (rows: number) => number, fullOnly: boolean): Proposal {
+  propose(now: number, policy: BatchPolicy, times: Estimates, fullOnly: boolean): Proposal {
     const alone = this.#alone[0];
     if (alone) return fullOnly ? IDLE : { kind: 'dispatch', entries: [alone] };
     let untilMs = Number.POSITIVE_INFINITY;
     for (const group of this.#inOrder()) {
-      const head = entriesOf(group, policy.maxBatchSize);
-      const decision: Decision = decide(viewOf(head), now, policy, estimateMs, fullOnly);
-      if (decision.kind === 'dispatch') return { kind: 'dispatch', entries: head.slice(0, decision.count) };
+      const isWindow = policy.dynamic && isText(group);
+      if (isWindow && fullOnly && isSmall(group, policy)) return IDLE;
+      const window = isWindow ? lengthWindow(group.places, policy.maxBatchSize) : undefined;
+      const head = window?.entries ?? entriesOf(group, policy.maxBatchSize);
+      const longest = window?.longest ?? 0;
+      const view = window ? windowView(window, policy.maxBatchSize) : viewOf(head);
+      const decision: Decision = decide(view, now, policy, (rows) => times.estimateMs(rows, longest), fullOnly);
+      if (decision.kind === 'dispatch') {
+        if (decision.count === head.length) return { kind: 'dispatch', entries: head };
+        if (!window) return { kind: 'dispatch', entries: head.slice(0, decision.count) };
+        // A preferred size: a window of its own, since part of one may be more padding than the whole.
+        const rows = view.rows.slice(0, decision.count).reduce((sum, own) => sum + own, 0);
+        return { kind: 'dispatch', entries: lengthWindow(group.places, rows).entries };
+      }
       // What can still grow does not go behind a running batch; and what comes after it must not either, or it would never have its turn.
       if (fullOnly) return IDLE;
       if (decision.kind === 'wait') untilMs = Math.min(untilMs, decision.untilMs);
@@ -168,7 +208,38 @@ function entriesOf(group: Group, maxRows: number): Entry[] {
   return entries;
 }
 
-function viewOf(entries: readonly Entry[]): { rows: number[]; oldestMs: number; tightestDeadlineMs: number } {
+/** Whether its entries were made from text; then all are. */
+function isText({ places }: Group): boolean {
+  for (const place of places) if (place.length > 0) return place[0]!.rowTokens !== undefined;
+  return false;
+}
+
+/** Whether all that waits in a group is no full batch yet: asked of each request that comes while a batch runs, so in passing. */
+function isSmall({ places }: Group, policy: BatchPolicy): boolean {
+  const full = policy.preferredBatchSizes.at(-1) ?? policy.maxBatchSize;
+  let rows = 0;
+  for (const place of places) {
+    for (const entry of place) {
+      rows += entry.rows;
+      if (rows >= full) return false;
+    }
+  }
+  return true;
+}
+
+/**
+ * A window as the batcher sees it. Whoever was looked at and left out still counts for time: while the head waited for company, its
+ * deadline would pass. One that was left out only for its rows is shown behind the others, so that the batch is seen to be full.
+ */
+function windowView({ entries, seen, overflow }: LengthWindow<Entry>, maxRows: number): GroupView {
+  const { rows: all, oldestMs, tightestDeadlineMs } = viewOf(seen);
+  const rows = entries.map((entry) => entry.rows);
+  if (overflow > 0) rows.push(overflow);
+  const crowded = all.reduce((sum, own) => sum + own, 0) >= maxRows;
+  return { rows, oldestMs, tightestDeadlineMs, crowded };
+}
+
+function viewOf(entries: readonly Entry[]): GroupView {
   const rows: number[] = [];
   let oldestMs = Number.POSITIVE_INFINITY;
   let tightestDeadlineMs = Number.POSITIVE_INFINITY;

@@ -189,7 +189,7 @@ export class Scheduler {
     const now = nowMs();
     const fullOnly = !this.#slots.isIdle(worker);
     const policy = this.#draining ? { ...model.policy, maxQueueDelayMs: 0 } : model.policy;
-    const proposal = model.queue.propose(now, policy, (rows) => model.computeTimes.estimateMs(rows), fullOnly);
+    const proposal = model.queue.propose(now, policy, model.computeTimes, fullOnly);
     if (proposal.kind === 'idle') {
       if (model.queue.count === 0) this.#ring.delete(model);
       return false;
@@ -214,18 +214,18 @@ export class Scheduler {
     }
     const lease = this.#options.slabs.acquire(plan.totalBytes);
     if (!lease) return false; // asked again when a lease comes back
-    let rows = 0;
+    model.queue.take(entries);
     for (const entry of entries) {
-      this.#leaveQueue(model, entry);
+      stopExpiry(entry);
       entry.state = 'running';
       entry.request.timeline.dispatched = now;
-      rows += entry.rows;
     }
     // Its turn is over: to the end of the ring, or out of it.
     this.#ring.delete(model);
     if (model.queue.count > 0) this.#ring.add(model);
+    const { rows } = plan;
     const batch: Batch = { id: this.#nextBatch++, model, entries, rows, plan, lease, worker, aside: false };
-    gather(plan, entries, lease);
+    gather(model, plan, entries, lease);
     if (model.config.dynamicBatching?.preserveOrdering) this.#order.expect(batch);
     this.#send(batch);
     return true;

@@ -34,6 +34,10 @@ export class Statistics {
   lastInferenceMs = 0;
   inferenceCount = 0;
   executionCount = 0;
+  /** Tokens of texts computed, padding included; requests of raw tensors are not counted. */
+  tokenCount = 0;
+  /** Those of them that were padding. */
+  paddingTokenCount = 0;
   readonly success = new Duration();
   readonly fail = new Duration();
   readonly queue = new Duration();
@@ -42,6 +46,12 @@ export class Statistics {
   readonly computeOutput = new Duration();
   readonly failures: Record<FailureReason, number> = { REJECTED: 0, CANCELED: 0, BACKEND: 0, OTHER: 0 };
   readonly #batches = new Map<number, BatchCounts>();
+
+  /** One run over texts of `real` tokens together, padded to `computed`. */
+  padded(computed: number, real: number): void {
+    this.tokenCount += computed;
+    this.paddingTokenCount += computed - real;
+  }
 
   /** One run of the model over `rows` rows; times in milliseconds. */
   executed(rows: number, inputMs: number, inferMs: number, outputMs: number): void {

@@ -63,7 +63,7 @@ export class WorkerSlots {
     const batches = this.#batches[worker]!;
     if (!model.policy.mayPrepare || batches.length >= MAX_BATCHES_PER_WORKER) return false;
     const running = batches[0]!;
-    const expectedMs = running.model.computeTimes.estimateMs(running.rows);
+    const expectedMs = running.model.computeTimes.estimateMs(running.rows, running.plan.longest);
     return expectedMs > 0 && expectedMs <= PREPARE_BEHIND_MS && maySendBehind(worker, model);
   }
 }

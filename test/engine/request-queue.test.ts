@@ -12,6 +12,8 @@ const POLICY: BatchPolicy = {
   mayPrepare: true,
 };
 
+const NO_TIMES = { estimateMs: () => 0 };
+
 function entry(over: { queued?: number; group?: string; level?: number; bytes?: number; rows?: number } = {}): Entry {
   const timeline = new Timeline(0);
   timeline.queued = over.queued ?? 1;
@@ -50,7 +52,7 @@ const queueOf = (bounds: { count?: number; bytes?: number; levels?: number } = {
   new RequestQueue({ maxCount: () => bounds.count ?? 0, maxBytes: bounds.bytes ?? 0 }, bounds.levels ?? 1);
 
 function proposed(queue: RequestQueue, policy: Partial<BatchPolicy> = {}, now = 10): readonly Entry[] {
-  const proposal = queue.propose(now, { ...POLICY, ...policy }, () => 0, false);
+  const proposal = queue.propose(now, { ...POLICY, ...policy }, NO_TIMES, false);
   return proposal.kind === 'dispatch' ? proposal.entries : [];
 }
 
@@ -112,7 +114,7 @@ test('behind a running batch only the group whose turn it is may go', () => {
   const queue = queueOf();
   queue.push(entry({ group: 'odd', queued: 1 }), 'm');
   for (let i = 0; i < 5; i++) queue.push(entry({ group: 'full', queued: 2 + i }), 'm');
-  expect(queue.propose(10, POLICY, () => 0, true).kind).toBe('idle');
+  expect(queue.propose(10, POLICY, NO_TIMES, true).kind).toBe('idle');
   expect(proposed(queue)).toHaveLength(1);
 });
 
