@@ -80,6 +80,7 @@ export function completeModelConfig(raw: RawConfig, onnx: OnnxModel, options: Co
     maxBatchSize,
     inputs,
     outputs,
+    contents: [],
     dynamicBatching: batching,
     instanceGroups: groups,
     versionPolicy,

@@ -131,6 +131,8 @@ export interface ModelConfig {
   /** In the config's order, or the ONNX file's. */
   readonly inputs: readonly InputConfig[];
   readonly outputs: readonly OutputConfig[];
+  /** Inputs for texts and pictures in place of some of `inputs`; empty for most models. */
+  readonly contents: readonly TensorConfig[];
   /** Absent: requests are never joined. */
   readonly dynamicBatching: DynamicBatching | undefined;
   readonly instanceGroups: readonly InstanceGroup[];
@@ -197,5 +199,5 @@ export function modelMetadataTensors(config: ModelConfig): {
     datatype,
     shape: config.maxBatchSize > 0 ? [-1, ...dims] : dims,
   });
-  return { inputs: config.inputs.map(metadata), outputs: config.outputs.map(metadata) };
+  return { inputs: [...config.contents, ...config.inputs].map(metadata), outputs: config.outputs.map(metadata) };
 }
