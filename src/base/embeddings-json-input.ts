@@ -152,6 +152,9 @@ class Tokens {
     if (!integer || byte === 0x2d || value > MAX_TOKEN) {
       throw refusal(`'${name}[${index}]' is no token id, which is a whole number from 0 to ${MAX_TOKEN}`);
     }
+    if (this.count === EMBEDDINGS_LIMITS.tokens) {
+      throw refusal(`'input' has more than ${EMBEDDINGS_LIMITS.tokens} tokens, send them in several requests`);
+    }
     if (2 * this.count === this.#words.length) {
       const grown = new Int32Array(2 * this.#words.length);
       grown.set(this.#words);

@@ -9,6 +9,8 @@
 export const EMBEDDINGS_LIMITS = {
   /** OpenAI's bound on the texts or token arrays of one request. */
   inputs: 2048,
+  /** Tokens of all arrays together: two characters of JSON become eight bytes, so the body's own bound is none. */
+  tokens: 4_194_304,
   modelBytes: 256,
   encodingFormatBytes: 256,
 } as const;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { EmbeddingsReply, EmbeddingsRequest } from '../../src/base/embeddings-json.js';
+import { EMBEDDINGS_LIMITS, type EmbeddingsReply, type EmbeddingsRequest } from '../../src/base/embeddings-json.js';
 import { parseEmbeddingsRequest } from '../../src/base/embeddings-json-parse.js';
 import { printEmbeddings } from '../../src/base/embeddings-json-print.js';
 import { JsonWriter } from '../../src/base/json-writer.js';
@@ -148,6 +148,12 @@ describe('parsing', () => {
   test('2048 inputs are taken', () => {
     expect(parse(body(Array(2048).fill('x'))).ends).toHaveLength(2048);
     expect(parse(body(Array(2048).fill([1]))).ends).toHaveLength(2048);
+  });
+
+  test('so many tokens are taken and not one more', () => {
+    const most = Array(EMBEDDINGS_LIMITS.tokens / 2).fill(1);
+    expect(parse(body([most, most])).ends).toEqual([4 * EMBEDDINGS_LIMITS.tokens, 8 * EMBEDDINGS_LIMITS.tokens]);
+    expect(() => parse(body([most, most, [1]]))).toThrow(`more than ${EMBEDDINGS_LIMITS.tokens} tokens`);
   });
 
   test.each([
