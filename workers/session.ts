@@ -22,6 +22,7 @@ import type {
 import { elementView } from '#src/runtime/tensor';
 import { assertExternalDataInside, type OnnxScan, scanModel } from './onnx-scan.js';
 import { failureOf, isShapeSurprise } from './ort-error.js';
+import { createPooling, EMBEDDING, MASK, type Pooling, PoolingSurprise } from './pooling.js';
 import { decodeStrings, encodeStrings } from './strings.js';
 
 /** Files above this are not read for the scan in one piece (Buffer's own limit); ONNX files that large keep weights outside. */
@@ -37,10 +38,13 @@ export class Session {
   readonly #session: InferenceSession;
   readonly #inputs: readonly Port[];
   readonly #outputs: readonly Port[];
+  /** Makes the last of the outputs, which the file does not have. */
+  readonly #pooling: Pooling | undefined;
 
-  private constructor(session: InferenceSession, metadata: SessionMetadata) {
+  private constructor(session: InferenceSession, metadata: SessionMetadata, pooling: Pooling | undefined) {
     this.#session = session;
     this.metadata = metadata;
+    this.#pooling = pooling;
     // A tensor of a type that the protocol lacks fails the load on main; the run path never meets it.
     const port = (tensor: SessionTensor): Port => ({
       name: tensor.name,
@@ -55,12 +59,20 @@ export class Session {
     const began = nowMs();
     const scan = request.scan ? await scanFile(request.path, request.directory) : undefined;
     const session = await createSession(request.path, ortOptions(request.options), request.options.executionProviders);
-    return new Session(session, {
-      inputs: session.inputMetadata.map(sessionTensor),
-      outputs: session.outputMetadata.map(sessionTensor),
-      integerDivision: (scan?.integerDivision.length ?? 0) > 0,
-      loadMs: nowMs() - began,
-    });
+    try {
+      const outputs = session.outputMetadata.map(sessionTensor);
+      const pooling = createPooling(request.pooling, outputs);
+      const metadata = {
+        inputs: session.inputMetadata.map(sessionTensor),
+        outputs: pooling ? [...outputs, pooling.output] : outputs,
+        integerDivision: (scan?.integerDivision.length ?? 0) > 0,
+        loadMs: nowMs() - began,
+      };
+      return new Session(session, metadata, pooling);
+    } catch (error) {
+      await session.release();
+      throw error;
+    }
   }
 
   /**
@@ -74,9 +86,13 @@ export class Session {
     const batch = message[0]!;
     let computeStart = nowMs();
     try {
-      const { feeds, fetches, owned } = this.#tensors(message, slab);
+      const { feeds, fetches, owned, embedding } = this.#tensors(message, slab);
       computeStart = nowMs();
-      const results = await this.#session.run(feeds, fetches as InferenceSession.FetchesType);
+      const results = (await this.#session.run(feeds, fetches as InferenceSession.FetchesType)) as Record<
+        string,
+        Tensor
+      >;
+      if (embedding !== undefined) this.#pool(feeds, results, embedding);
       const computeEnd = nowMs();
       if (owned.length === 0) return { answer: [batch, computeStart, computeEnd], transfer: [] };
       const outputs = owned.map((index) => ownedOutput(index, results[this.#outputs[index]!.name]!));
@@ -92,7 +108,7 @@ export class Session {
         computeEnd: nowMs(),
         outputs: [],
         failure: failureOf(error, 'run'),
-        shapeSurprise: error instanceof Error && isShapeSurprise(error.message),
+        shapeSurprise: error instanceof PoolingSurprise || (error instanceof Error && isShapeSurprise(error.message)),
       };
       return { answer, transfer: [] };
     }
@@ -103,6 +119,8 @@ export class Session {
     const feeds: Record<string, Tensor> = {};
     const fetches: Record<string, Tensor | null> = {};
     const owned: number[] = [];
+    /** The tensor for the pooled embedding, null where it is not preallocated, undefined where nobody asks for it. */
+    let embedding: Tensor | null | undefined;
     let at = 3;
     for (let n = message[at++]!; n > 0; n--) {
       const { name, datatype } = this.#inputs[message[at]!]!;
@@ -112,15 +130,22 @@ export class Session {
     for (let n = message[at++]!; n > 0; n--) {
       const index = message[at]!;
       const { name, datatype } = this.#outputs[index]!;
-      if (message[at + 1]! < 0) {
-        owned.push(index);
-        fetches[name] = null;
-      } else {
-        fetches[name] = tensorView(datatype, slab, message, at);
-      }
+      const view = message[at + 1]! < 0 ? null : tensorView(datatype, slab, message, at);
+      if (view === null) owned.push(index);
+      if (this.#pooling && name === EMBEDDING) embedding = view;
+      else fetches[name] = view;
       at += 4 + message[at + 3]!;
     }
-    return { feeds, fetches, owned };
+    if (embedding !== undefined) fetches[this.#pooling!.source] ??= null;
+    return { feeds, fetches, owned, embedding };
+  }
+
+  /** Adds the pooled embedding to `results`, in the memory of `target` where there is one. */
+  #pool(feeds: Readonly<Record<string, Tensor>>, results: Record<string, Tensor>, target: Tensor | null): void {
+    const pooling = this.#pooling!;
+    const data = target?.data as Float32Array | undefined;
+    const pooled = pooling.run(results[pooling.source]!, feeds[MASK], data);
+    results[EMBEDDING] = target ?? new ort.Tensor('float32', pooled.data, pooled.dims);
   }
 
   /** Frees the native session; without it every reload leaks. */
