@@ -46,6 +46,26 @@ test('both samples of digits hold the same image', () => {
   expect(grpc.inputs[0].shape).toEqual([1, 64]);
 });
 
+test('digits reads the same whatever is light and whatever is dark', async () => {
+  const sample = JSON.parse(readFileSync(`${MODELS}digits/sample.json`, 'utf8'));
+  const ink: number[] = sample.inputs[0].data;
+  const rows = [ink, ink.map((grey) => 16 - grey), ink.map((grey) => 12 - grey / 2)];
+  const image = new Tensor('float32', Float32Array.from(rows.flat()), [rows.length, 64]);
+  const { label, probabilities } = await digits.run({ image });
+  expect(label!.data).toEqual(BigInt64Array.of(7n, 7n, 7n));
+  const values = probabilities!.data as Float32Array;
+  for (let digit = 0; digit < 10; digit++) {
+    expect(values[10 + digit]).toBeCloseTo(values[digit]!, 5);
+    expect(values[20 + digit]).toBeCloseTo(values[digit]!, 5);
+  }
+});
+
+test('digits gives numbers for an image of one grey', async () => {
+  const image = new Tensor('float32', new Float32Array(128).fill(16, 64), [2, 64]);
+  const { probabilities } = await digits.run({ image });
+  expect([...(probabilities!.data as Float32Array)].every(Number.isFinite)).toBe(true);
+});
+
 test('digits has one label per probability', () => {
   const labels = readFileSync(`${MODELS}digits/labels.txt`, 'utf8').trimEnd().split('\n');
   expect(labels.length).toBe(10);
