@@ -41,6 +41,31 @@ test('responses of every size are printed', async () => {
   }
 });
 
+test('embeddings are parsed and printed in memory that is moved', async () => {
+  const sent = body('{"model":"m","input":["one","two"]}');
+  const parsing = pool.parseEmbeddings(sent);
+  expect(sent.byteLength).toBe(0);
+  const parsed = await parsing;
+  expect(parsed).toMatchObject({ ok: true, request: { model: 'm', kind: 'text', ends: [7, 14] } });
+  expect(await pool.parseEmbeddings(body('{"model":"m","input":""}'))).toMatchObject({
+    ok: false,
+    refusal: { param: 'input' },
+  });
+  const vectors = Float32Array.of(0.5, 1, 1.5, 2);
+  const printing = pool.printEmbeddings({ model: 'm', vectors, count: 2, encodingFormat: 'float', promptTokens: 3 });
+  expect(vectors.byteLength).toBe(0);
+  const printed = JSON.parse(Buffer.from(await printing).toString());
+  expect(printed.data.map(({ embedding }: { embedding: number[] }) => embedding)).toEqual([
+    [0.5, 1],
+    [1.5, 2],
+  ]);
+  const nothing = { model: 'm', vectors: Float32Array.of(Number.NaN), count: 1, promptTokens: 1 } as const;
+  await expect(pool.printEmbeddings({ ...nothing, encodingFormat: 'float' })).rejects.toMatchObject({
+    code: 'INTERNAL',
+    message: expect.stringContaining('holds NaN'),
+  });
+});
+
 test('a refusal keeps its code and words', async () => {
   await expect(pool.parse(body(request('[1]')))).rejects.toMatchObject({
     name: 'ServeError',
