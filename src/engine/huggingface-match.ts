@@ -120,10 +120,8 @@ function formOf({ dims }: TensorSpec, image: HubImage, { batching, channels }: I
   if (isChannels(first)) return { dims: own, layout: 'CHW', channels: first };
   if (isChannels(last)) return { dims: own, layout: 'HWC', channels: last };
   // Exports that leave everything open have the channels first.
-  const open = channels ?? image.mean?.length ?? 3;
-  return first === -1 && (isChannels(open) || open === 1)
-    ? { dims: own, layout: 'CHW', channels: open as 1 | 3 }
-    : undefined;
+  const open = channels ?? 3;
+  return first === -1 && isChannels(open) ? { dims: own, layout: 'CHW', channels: open } : undefined;
 }
 
 /** All elements in one dimension: how many channels that are, the size says. */
