@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Timeline } from '../../src/base/timeline.js';
 import type { BatchPolicy } from '../../src/engine/batcher.js';
 import type { Entry } from '../../src/engine/entry.js';
@@ -14,7 +14,18 @@ const POLICY: BatchPolicy = {
 
 const NO_TIMES = { estimateMs: () => 0 };
 
-function entry(over: { queued?: number; group?: string; level?: number; bytes?: number; rows?: number } = {}): Entry {
+interface Over {
+  queued?: number;
+  group?: string;
+  level?: number;
+  bytes?: number;
+  rows?: number;
+  /** Made from text, so many tokens long. */
+  tokens?: number;
+  deadlineMs?: number;
+}
+
+function entry(over: Over = {}): Entry {
   const timeline = new Timeline(0);
   timeline.queued = over.queued ?? 1;
   return {
@@ -26,7 +37,7 @@ function entry(over: { queued?: number; group?: string; level?: number; bytes?: 
       outputs: [],
       parameters: new Map(),
       arm: 'grpc_raw',
-      deadlineMs: Number.POSITIVE_INFINITY,
+      deadlineMs: over.deadlineMs ?? Number.POSITIVE_INFINITY,
       timeline,
     },
     handler: { onResponse: () => undefined, onError: () => undefined },
@@ -34,8 +45,8 @@ function entry(over: { queued?: number; group?: string; level?: number; bytes?: 
     data: [],
     dims: [],
     outputs: [],
-    rowTokens: undefined,
-    tokens: 0,
+    rowTokens: over.tokens === undefined ? undefined : new Array<number>(over.rows ?? 1).fill(over.tokens),
+    tokens: over.tokens ?? 0,
     groupKey: over.group ?? '',
     byteLength: over.bytes ?? 10,
     level: over.level ?? 1,
@@ -169,4 +180,93 @@ test('removing what is not there changes nothing', () => {
   queue.remove(one);
   queue.remove(one);
   expect([queue.count, queue.bytes]).toEqual([0, 0]);
+});
+
+describe('of texts', () => {
+  /** A queue with single texts of these lengths, and the lengths of what it proposes. */
+  const texts = (lengths: readonly number[], over: Over = {}) => {
+    const queue = queueOf();
+    const entries = lengths.map((tokens, i) => entry({ group: 'text;', tokens, queued: i + 1, ...over }));
+    for (const one of entries) queue.push(one, 'm');
+    return { queue, entries };
+  };
+  const lengthsOf = (entries: readonly Entry[]) => entries.map(({ tokens }) => tokens);
+
+  test('those of similar length run together, the others as soon as the oldest of them is first', () => {
+    const { queue } = texts([10, 90, 10, 10, 100, 9, 100]);
+    const batches: number[][] = [];
+    while (queue.count > 0) {
+      const batch = proposed(queue);
+      batches.push(lengthsOf(batch));
+      queue.take(batch);
+    }
+    expect(batches).toEqual([
+      [10, 10, 10, 9],
+      [90, 100, 100],
+    ]);
+    expect(queue.bytes).toBe(0);
+  });
+
+  test('taking from the middle leaves the others in their order', () => {
+    const { queue, entries } = texts([10, 90, 10, 50, 10, 70, 10, 51]);
+    queue.take(proposed(queue));
+    expect(queue.entries()).toEqual([entries[1], entries[3], entries[5], entries[7]]);
+    expect([queue.count, queue.bytes]).toEqual([4, 40]);
+  });
+
+  test('entries are taken from every level they were in', () => {
+    const queue = queueOf({ levels: 2 });
+    const [low, high, late] = [
+      entry({ level: 2, tokens: 8 }),
+      entry({ level: 1, tokens: 8 }),
+      entry({ level: 1, tokens: 8 }),
+    ];
+    for (const one of [low, high, late]) queue.push(one, 'm');
+    queue.delay(late);
+    expect(proposed(queue)).toEqual([high, late, low]);
+    queue.take([high, late, low]);
+    expect([queue.count, queue.entries()]).toEqual([0, []]);
+  });
+
+  test('a few of like length wait for company, but not at an idle worker when more wait than a batch holds', () => {
+    const slow = { maxQueueDelayMs: 100 };
+    expect(proposed(texts([10, 100, 10]).queue, slow)).toEqual([]);
+    expect(lengthsOf(proposed(texts([10, 100, 10, 101]).queue, slow))).toEqual([10, 10]);
+  });
+
+  test('only a full batch goes behind a running one, not what others are too long for', () => {
+    const behind = ({ queue }: ReturnType<typeof texts>) => queue.propose(10, POLICY, NO_TIMES, true);
+    expect(behind(texts([10, 10, 10])).kind).toBe('idle');
+    expect(behind(texts([10, 100, 10, 100, 10, 100])).kind).toBe('idle');
+    expect(behind(texts([10, 100, 10, 100, 10, 10])).kind).toBe('dispatch');
+  });
+
+  test('one that only its rows keep out makes the batch full', () => {
+    const { queue } = texts([10, 10, 10]);
+    queue.push(entry({ group: 'text;', tokens: 10, rows: 2 }), 'm');
+    expect(lengthsOf(proposed(queue, { maxQueueDelayMs: 100 }))).toEqual([10, 10, 10]);
+  });
+
+  test('a preferred size is a window of its own', () => {
+    const { queue } = texts([10, 12, 12, 12, 12]);
+    const policy = { preferredBatchSizes: [2, 4], maxBatchSize: 5 };
+    expect(lengthsOf(proposed(queue, policy))).toEqual([10, 12, 12, 12]);
+    queue.take(proposed(queue, policy));
+    queue.push(entry({ group: 'text;', tokens: 12, queued: 6 }), 'm');
+    queue.push(entry({ group: 'text;', tokens: 11, queued: 7 }), 'm');
+    expect(lengthsOf(proposed(queue, policy))).toEqual([12, 12]);
+  });
+
+  test('the deadline of one that is left out ends the waiting of the others', () => {
+    const { queue } = texts([10, 10]);
+    queue.push(entry({ group: 'text;', tokens: 100, deadlineMs: 30 }), 'm');
+    const policy = { ...POLICY, maxQueueDelayMs: 100 };
+    const times = { estimateMs: (rows: number, longest: number) => (rows * longest) / 4 };
+    expect(queue.propose(10, policy, times, false)).toEqual({ kind: 'wait', untilMs: 24 });
+    expect(queue.propose(24, policy, times, false).kind).toBe('dispatch');
+  });
+
+  test('without dynamic batching they run one by one', () => {
+    expect(lengthsOf(proposed(texts([10, 10]).queue, { dynamic: false }))).toEqual([10]);
+  });
 });
