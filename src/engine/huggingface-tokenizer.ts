@@ -51,7 +51,7 @@ export async function parseTokenizer(file: TokenizerFile, settings: TokenizerSet
   if (model === undefined) throw head.wrong('model', 'an object');
   const { tokenizerConfig, config } = settings;
   return {
-    tokenizerJson: new TextDecoder().decode(file.bytes),
+    tokenizerJson: Buffer.from(file.bytes.buffer, file.bytes.byteOffset, file.bytes.byteLength).toString(),
     tokenizerConfigJson: settings.tokenizerConfigJson,
     maxTokens: maxTokens(head, settings),
     paddingSide: paddingSide(tokenizerConfig, padding),
