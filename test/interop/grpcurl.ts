@@ -68,7 +68,7 @@ const CASES: readonly Case[] = [
     check: says((text) =>
       deepStrictEqual(
         text.trim().split('\n'),
-        ['ModelInfer', 'ServerMetadata', 'StreamingModelInfer'].map((rpc) => `${V1}.${rpc}`),
+        ['ModelInfer', 'MultimodalInfer', 'ServerMetadata', 'StreamingModelInfer'].map((rpc) => `${V1}.${rpc}`),
       ),
     ),
   },
@@ -172,6 +172,15 @@ const CASES: readonly Case[] = [
         int32(FIRST.map((value) => value * 2)),
       ),
     ),
+  },
+  {
+    name: 'MultimodalInfer of inference.v1',
+    args: ['-d', JSON.stringify({ model_name: 'identity_BYTES', inputs: [{ name: 'INPUT0', text: 'grüße' }] })],
+    what: [`${V1}/MultimodalInfer`],
+    check: answers((json) => {
+      const [output] = (json as { outputs: { raw_contents: string }[] }).outputs;
+      deepStrictEqual(Buffer.from(output!.raw_contents, 'base64').subarray(4).toString(), 'grüße');
+    }),
   },
   {
     name: 'ServerMetadata of inference.v1',

@@ -54,6 +54,32 @@ def same(left, right):
     return left.dtype == right.dtype and left.tobytes() == right.tobytes()
 
 
+#: A held-out seven for the model `digits`.
+SEVEN = np.array(
+    [
+        [0, 0, 3, 8, 12, 15, 16, 2],
+        [0, 0, 12, 14, 10, 13, 15, 0],
+        [0, 0, 1, 1, 2, 14, 6, 0],
+        [0, 0, 2, 8, 13, 16, 8, 0],
+        [0, 0, 9, 16, 16, 10, 5, 0],
+        [0, 0, 1, 8, 12, 1, 0, 0],
+        [0, 0, 0, 0, 14, 8, 0, 0],
+        [0, 0, 0, 0, 2, 16, 5, 0],
+    ],
+    dtype=np.float32,
+).reshape(1, 64)
+
+
+def check_classes(test, top, tensors):
+    """That `top`, the three likeliest classes of each image, says what `tensors`, the probabilities, say."""
+    test.assertEqual(top.shape, (len(tensors), 3))
+    names = "zero one two three four five six seven eight nine".split()
+    for row, probabilities in zip(top, tensors):
+        order = np.argsort(-probabilities, kind="stable")[:3]
+        expected = [f"{float(probabilities[i]):f}:{i}:{names[i]}" for i in order]
+        test.assertEqual([text if isinstance(text, str) else text.decode() for text in row], expected)
+
+
 def simple_pair(rows=1, start=0):
     """Inputs of the model `simple`."""
     first = np.arange(start, start + rows * 16, dtype=np.int32).reshape(rows, 16)

@@ -181,6 +181,29 @@ class InferenceV1(unittest.TestCase):
         self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
         self.assertIn("expected 2 inputs but got 1 inputs", caught.exception.details())
 
+    def test_a_name_and_bytes_are_one_string(self):
+        request = V1.ModelInferRequest(model_name="identity_BYTES", model_version="1")
+        tensor = V1.TensorData()
+        tensor.name = "INPUT0"
+        tensor.raw_contents = "Hello wörld".encode("utf-8")
+        request.inputs.append(tensor)
+        (output,) = self.stub.ModelInfer(request).outputs
+        self.assertEqual((output.datatype, list(output.shape)), ("BYTES", [1, 1]))
+        self.assertEqual(output.raw_contents[4:].decode(), "Hello wörld")
+
+    def test_text_and_embeddings_of_multimodal_infer(self):
+        request = V1.MultimodalInferRequest(model_name="identity_BYTES", inputs=[V1.InferenceInput(name="INPUT0", text="日本語")])
+        (output,) = self.stub.MultimodalInfer(request).outputs
+        self.assertEqual(output.raw_contents[4:].decode(), "日本語")
+        embedding = V1.InferenceInput(embedding=V1.Embedding(values=[1.5, -2]))
+        (output,) = self.stub.MultimodalInfer(V1.MultimodalInferRequest(model_name="identity_FP32", inputs=[embedding])).outputs
+        np.testing.assert_array_equal(np.frombuffer(output.raw_contents, dtype=np.float32), [1.5, -2])
+        with self.assertRaises(grpc.RpcError) as caught:
+            picture = V1.InferenceInput(name="INPUT0", image_bytes=b"png")
+            self.stub.MultimodalInfer(V1.MultimodalInferRequest(model_name="identity_FP32", inputs=[picture]))
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+        self.assertIn("was sent an image but takes a tensor FP32", caught.exception.details())
+
     def test_streaming_says_that_it_is_not_there_yet(self):
         with self.assertRaises(grpc.RpcError) as caught:
             list(self.stub.StreamingModelInfer(V1.ModelInferRequest(model_name="simple")))

@@ -8,7 +8,7 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from samples import GRPC, TENSORS, same, simple_pair
+from samples import GRPC, SEVEN, TENSORS, check_classes, same, simple_pair
 
 
 def make_input(name, array, datatype):
@@ -49,6 +49,20 @@ class Sync(unittest.TestCase):
         for algorithm in ("gzip", "deflate", None):
             with self.subTest(algorithm):
                 self.check_sum(self.client.infer("simple", inputs, compression_algorithm=algorithm), pair)
+
+    def test_the_likeliest_classes_with_their_labels(self):
+        inputs = [make_input("image", np.concatenate([SEVEN, SEVEN[:, ::-1]]), "FP32")]
+        tensors = self.client.infer("digits", inputs).as_numpy("probabilities")
+        outputs = [triton.InferRequestedOutput("label"), triton.InferRequestedOutput("probabilities", class_count=3)]
+        result = self.client.infer("digits", inputs, outputs=outputs)
+        self.assertEqual(result.get_output("probabilities").datatype, "BYTES")
+        self.assertTrue(result.as_numpy("probabilities")[0, 0].endswith(b":7:seven"))
+        check_classes(self, result.as_numpy("probabilities"), tensors)
+        self.assertEqual(result.as_numpy("label")[0], 7)
+        with self.assertRaises(InferenceServerException) as caught:
+            text = make_input("INPUT0", np.array([["a"]], dtype=np.object_), "BYTES")
+            self.client.infer("identity_BYTES", [text], outputs=[triton.InferRequestedOutput("OUTPUT0", class_count=5)])
+        self.assertIn("class result not available for output due to unsupported type 'BYTES'", caught.exception.message())
 
     def test_every_datatype_keeps_its_bits(self):
         for datatype, array in TENSORS.items():

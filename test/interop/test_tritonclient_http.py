@@ -10,7 +10,7 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from samples import HTTP, TENSORS, same, simple_pair
+from samples import HTTP, SEVEN, TENSORS, check_classes, same, simple_pair
 
 
 def make_input(name, array, datatype, binary=True):
@@ -67,6 +67,16 @@ class Sync(unittest.TestCase):
         with urllib.request.urlopen(asked) as reply:
             self.assertEqual(reply.headers["content-encoding"], "gzip")
             self.assertLess(len(reply.read()), 1000)
+
+    def test_the_likeliest_classes_with_their_labels(self):
+        inputs = [make_input("image", np.concatenate([SEVEN, SEVEN[:, ::-1]]), "FP32")]
+        tensors = self.client.infer("digits", inputs).as_numpy("probabilities")
+        for binary in (True, False):
+            with self.subTest(binary=binary):
+                output = triton.InferRequestedOutput("probabilities", binary_data=binary, class_count=3)
+                result = self.client.infer("digits", inputs, outputs=[output])
+                self.assertEqual(result.get_output("probabilities")["datatype"], "BYTES")
+                check_classes(self, result.as_numpy("probabilities"), tensors)
 
     def test_every_datatype_keeps_its_bits_in_binary(self):
         for datatype, array in TENSORS.items():
