@@ -1,5 +1,5 @@
 /**
- * What a decoded inference request is, for both packages: the message's part of an `InferRequest`.
+ * What a decoded inference request is, for every inference RPC: the message's part of an `InferRequest`.
  *
  * Made by the request decoders, taken by the gRPC service.
  */
@@ -25,6 +25,8 @@ export interface DecodedInfer {
   readonly arm: Arm;
   /** Memory the request holds: the message, and what typed contents were written to. */
   readonly byteLength: number;
+  /** What a refusal by the engine has to say besides, as a sentence: how something left out was understood. '' = nothing. */
+  readonly note: string;
   /** On the clock of base/clock.ts. */
   readonly decodeStart: number;
   readonly decodeEnd: number;

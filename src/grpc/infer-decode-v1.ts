@@ -1,11 +1,14 @@
 /**
  * Decodes `inference.v1.ModelInferRequest`: the small contract, whose tensors carry their bytes themselves.
  *
- * Called by model-infer.ts. Ownership, caps and errors as in infer-decode.ts.
+ * Called by model-infer.ts. Ownership, caps and errors as in infer-decode.ts, but for this: a tensor without a shape whose datatype is
+ * BYTES or missing is one UTF-8 string, which becomes a BYTES element where it lies (see `elementInPlace`).
  */
 import { nowMs } from '../base/clock.js';
+import { printable } from '../base/errors.js';
 import type { DecodedInfer, DecodedInput } from './decoded-infer.js';
 import {
+  elementInPlace,
   MAX_PARAMETERS,
   MAX_TENSORS,
   NO_PARAMETERS,
@@ -17,7 +20,7 @@ import {
 } from './infer-fields.js';
 import { WireReader } from './wire-reader.js';
 
-/** Throws INVALID_ARGUMENT, RESOURCE_EXHAUSTED and WireError. */
+/** Throws INVALID_ARGUMENT, RESOURCE_EXHAUSTED and WireError. Writes to `bytes`. */
 export function decodeModelInferRequestV1(bytes: Buffer): DecodedInfer {
   const decodeStart = nowMs();
   const reader = new WireReader(bytes, 'ModelInferRequest');
@@ -48,6 +51,7 @@ export function decodeModelInferRequestV1(bytes: Buffer): DecodedInfer {
         reader.skip(tag);
     }
   }
+  const text = inputs.find(({ content }) => content === 'text');
   return {
     modelName,
     modelVersion,
@@ -57,6 +61,7 @@ export function decodeModelInferRequestV1(bytes: Buffer): DecodedInfer {
     parameters: parameters ?? NO_PARAMETERS,
     arm: 'grpc_raw',
     byteLength: bytes.length,
+    note: text === undefined ? '' : noteOf(text),
     decodeStart,
     decodeEnd: nowMs(),
   };
@@ -93,5 +98,20 @@ function readTensor(reader: WireReader): DecodedInput {
     }
   }
   reader.leave(outer);
-  return { name, datatype, shape, data: reader.bytes.subarray(start, end), parameters: NO_PARAMETERS };
+  const parameters = NO_PARAMETERS;
+  if (shape.length > 0 || (datatype !== '' && datatype !== 'BYTES')) {
+    return { name, datatype, shape, data: reader.bytes.subarray(start, end), parameters };
+  }
+  // An empty string is not on the wire.
+  const data = start === 0 ? EMPTY_ELEMENT : elementInPlace(reader.bytes, start, end);
+  return { name, datatype: 'BYTES', shape: ONE, data, content: 'text', parameters };
+}
+
+/** Never written to. */
+const EMPTY_ELEMENT = new Uint8Array(4);
+const ONE: readonly number[] = [1];
+
+/** For whoever forgot to say what the bytes are. */
+function noteOf({ name }: DecodedInput): string {
+  return `Input '${printable(name)}' came without datatype and shape, so it was taken as one UTF-8 string; a tensor needs both`;
 }

@@ -68,6 +68,7 @@ class RequestDecoder {
       parameters: this.parameters ?? NO_PARAMETERS,
       arm: this.contents === undefined ? 'grpc_raw' : 'grpc_typed',
       byteLength: reader.bytes.length + allocated,
+      note: '',
       decodeStart,
       decodeEnd: nowMs(),
     };

@@ -1,7 +1,7 @@
 /**
- * The parts that the inference requests of both packages share: names, shapes and parameter maps, each with its cap.
+ * The parts that the inference requests share: names, shapes and parameter maps, each with its cap.
  *
- * Called by the two request decoders. Caps are checked before anything is kept, so that a message of a few megabytes cannot become
+ * Called by the request decoders. Caps are checked before anything is kept, so that a message of a few megabytes cannot become
  * millions of objects. Meaning (is there such an input, is this a priority) is the engine's and not looked at here.
  */
 import { invalid, printable } from '../base/errors.js';
@@ -49,6 +49,16 @@ export function readShape(reader: WireReader, wireType: number, shape: number[])
 function appendDim(shape: number[], dim: number): void {
   if (shape.length === MAX_DIMS) throw invalid(`shape of a tensor has more than ${MAX_DIMS} dimensions`);
   shape.push(dim);
+}
+
+/**
+ * The bytes from `start` to `end`, the value of a field of one of the request's inputs, as one BYTES element that is not copied: their
+ * length is written over the four bytes in front of them. There is nothing there that is still needed: an input and a field in it
+ * have two bytes of tag and length each at least, and what else may stand between belongs to the same input and has been read.
+ */
+export function elementInPlace(bytes: Buffer, start: number, end: number): Uint8Array {
+  bytes.writeUInt32LE(end - start, start - 4);
+  return bytes.subarray(start - 4, end);
 }
 
 export function tooMany(what: string, limit: number): Error {

@@ -1,5 +1,5 @@
 /**
- * ModelInfer of both services: message -> InferRequest -> engine -> message.
+ * ModelInfer of both services, and MultimodalInfer: message -> InferRequest -> engine -> message.
  *
  * Called by the services with the codec of their message. Inputs are views on the received message, outputs are copied once, from
  * shared memory into the frame that is sent, before the engine's lease ends. Must not look at tensors.
@@ -27,7 +27,7 @@ export interface ModelInferOptions {
 /** Typed contents that became more than this took several milliseconds; the engine's checks and copy get a turn of their own. */
 const LARGE_BYTES = 1024 * 1024;
 
-/** Adds ModelInfer under `path`. */
+/** Adds an inference RPC under `path`. */
 export function addModelInfer(
   registry: Registry,
   path: string,
@@ -48,7 +48,7 @@ export function addModelInfer(
   function infer(reply: Reply, decoded: DecodedInfer): void {
     const { call, timeline } = reply;
     if (call.done) return;
-    const { modelName, modelVersion, id, inputs, outputs, parameters, arm } = decoded;
+    const { modelName, modelVersion, id, inputs, outputs, parameters, arm, note } = decoded;
     const { deadlineMs } = call;
     call.onGone = engine.infer(
       { modelName, modelVersion, id, inputs, outputs, parameters, arm, deadlineMs, timeline },
@@ -62,10 +62,16 @@ export function addModelInfer(
             reply.fail(ServeError.from(error));
           }
         },
-        onError: (error) => reply.fail(error),
+        onError: (error) => reply.fail(note === '' ? error : withNote(error, note)),
       },
     );
   }
+}
+
+function withNote(error: ServeError, note: string): ServeError {
+  return error.code === 'INVALID_ARGUMENT'
+    ? new ServeError(error.code, `${error.message.replace(/\.$/, '')}. ${note}`)
+    : error;
 }
 
 /** What a few bytes of request can ask a model for has no bound, and it is copied in one go. */

@@ -1,8 +1,8 @@
 /**
  * The services' definitions, loaded from `proto/` once at start.
  *
- * Called by the services (codecs of the small RPCs) and by reflection (file descriptors). The two ModelInfer messages are not decoded
- * by these definitions: `infer-decode.ts` and `infer-encode.ts` do that.
+ * Called by the services (codecs of the small RPCs) and by reflection (file descriptors). The messages of inference are not decoded
+ * by these definitions: `infer-decode.ts`, its neighbours and `infer-encode.ts` do that.
  */
 import { fileURLToPath } from 'node:url';
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';

@@ -14,6 +14,7 @@ import { createGate, type StreamListener } from './gate.js';
 import type { FinishedCall, GatedCall } from './gated-call.js';
 import { addHealth } from './health.js';
 import { decodeModelInferRequest } from './infer-decode.js';
+import { decodeMultimodalInferRequest } from './infer-decode-multimodal.js';
 import { decodeModelInferRequestV1 } from './infer-decode-v1.js';
 import { encodeModelInferResponse, encodeModelInferResponseV1 } from './infer-encode.js';
 import { addInferenceService, INFERENCE_SERVICE } from './inference-service.js';
@@ -110,6 +111,11 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   addModelInfer(registry, methodOf(protos, INFERENCE_V1_SERVICE, 'ModelInfer').path, {
     engine,
     codec: { decode: decodeModelInferRequestV1, encode: encodeModelInferResponseV1 },
+    maxMessageBytes: options.maxReceiveBytes,
+  });
+  addModelInfer(registry, methodOf(protos, INFERENCE_V1_SERVICE, 'MultimodalInfer').path, {
+    engine,
+    codec: { decode: decodeMultimodalInferRequest, encode: encodeModelInferResponseV1 },
     maxMessageBytes: options.maxReceiveBytes,
   });
   const health = addHealth(registry, { protos, engine, services: [INFERENCE_SERVICE, INFERENCE_V1_SERVICE] });

@@ -2,15 +2,28 @@ import { expect, test } from 'vitest';
 import { ServeError } from '../../src/base/errors.js';
 import type { DecodedInfer } from '../../src/grpc/decoded-infer.js';
 import { decodeModelInferRequest } from '../../src/grpc/infer-decode.js';
+import { decodeMultimodalInferRequest } from '../../src/grpc/infer-decode-multimodal.js';
 import { decodeModelInferRequestV1 } from '../../src/grpc/infer-decode-v1.js';
 import { WireError } from '../../src/grpc/wire-reader.js';
-import { emitInput, emitRequest, mutated, Random, randomRequest, randomText, shuffled } from './random-request.js';
+import {
+  emitInput,
+  emitMultimodal,
+  emitRequest,
+  mutated,
+  Random,
+  randomMultimodal,
+  randomRequest,
+  randomText,
+  shuffled,
+} from './random-request.js';
 import {
   ModelInferRequest,
   ModelInferRequestV1,
+  MultimodalInferRequest,
   quietNaNs,
   type Reference,
   referenceDecode,
+  referenceDecodeMultimodal,
   referenceDecodeV1,
 } from './reference-decode.js';
 import { delimited } from './wire.js';
@@ -30,10 +43,15 @@ function plain(decoded: DecodedInfer): Reference {
       shape: [...input.shape],
       parameters: parameters(input.parameters),
       data: quietNaNs(input.datatype, input.data).toString('hex'),
+      ...(input.content && { content: input.content }),
     })),
     outputs: decoded.outputs.map((output) => ({ name: output.name, parameters: parameters(output.parameters) })),
   };
 }
+
+/** These two write to the message; the other side gets it as it was sent. */
+const plainV1 = (bytes: Buffer) => plain(decodeModelInferRequestV1(Buffer.from(bytes)));
+const plainMultimodal = (bytes: Buffer) => plain(decodeMultimodalInferRequest(Buffer.from(bytes)));
 
 type Outcome = { accepted: Reference } | { refused: unknown };
 
@@ -111,8 +129,13 @@ test('random bytes never do anything but decode or be refused', () => {
     );
     compare(
       what,
-      attempt(() => plain(decodeModelInferRequestV1(bytes))),
+      attempt(() => plainV1(bytes)),
       attempt(() => referenceDecodeV1(bytes)),
+    );
+    compare(
+      what,
+      attempt(() => plainMultimodal(bytes)),
+      attempt(() => referenceDecodeMultimodal(bytes)),
     );
   }
 });
@@ -129,16 +152,38 @@ test('random requests of inference.v1, and mutants of them, are refused or read 
     }));
     const request = { model_name: randomText(random), model_version: randomText(random), inputs, parameters };
     const bytes = Buffer.from(ModelInferRequestV1.encode(ModelInferRequestV1.fromObject(request)).finish());
-    expect(plain(decodeModelInferRequestV1(bytes)), `seed ${seed}`).toEqual(referenceDecodeV1(bytes));
+    expect(plainV1(bytes), `seed ${seed}`).toEqual(referenceDecodeV1(bytes));
     for (let mutant = 0; mutant < MUTANTS; mutant++) {
       const changed = mutated(random, bytes);
       compare(
         `seed ${seed} mutant ${mutant}: ${changed.toString('hex')}`,
-        attempt(() => plain(decodeModelInferRequestV1(changed))),
+        attempt(() => plainV1(changed)),
         attempt(() => referenceDecodeV1(changed)),
       );
     }
   }
+});
+
+test('random multimodal requests, in any wire form and mutated, are refused or read as protobufjs reads them', () => {
+  let accepted = 0;
+  let refused = 0;
+  for (let seed = 0; seed < SEEDS; seed++) {
+    const random = new Random(seed);
+    const request = randomMultimodal(random);
+    const written = Buffer.from(MultimodalInferRequest.encode(MultimodalInferRequest.fromObject(request)).finish());
+    expect(plainMultimodal(written), `seed ${seed}`).toEqual(referenceDecodeMultimodal(written));
+    const bytes = emitMultimodal(random, request);
+    expect(plainMultimodal(bytes), `seed ${seed}`).toEqual(referenceDecodeMultimodal(bytes));
+    for (let mutant = 0; mutant < MUTANTS; mutant++) {
+      const changed = mutated(random, bytes);
+      const ours = attempt(() => plainMultimodal(changed));
+      const theirs = attempt(() => referenceDecodeMultimodal(changed));
+      if (compare(`seed ${seed} mutant ${mutant}: ${changed.toString('hex')}`, ours, theirs)) accepted++;
+      else refused++;
+    }
+  }
+  expect(accepted).toBeGreaterThan(SEEDS);
+  expect(refused).toBeGreaterThan(SEEDS);
 });
 
 test('a large tensor with each typed field in pieces is read as protobufjs reads it', () => {

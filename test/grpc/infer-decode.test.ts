@@ -348,6 +348,41 @@ describe('inference.v1.ModelInferRequest', () => {
     expect(decoded.byteLength).toBe(bytes.length);
   });
 
+  test('takes a tensor without a shape and of no other datatype than BYTES for one string, where it lies', () => {
+    const contents = (...bytes: number[]) => delimited(4, Buffer.of(...bytes));
+    const message = Buffer.concat([
+      delimited(3, delimited(1, 'X'), contents(0x68, 0x69)),
+      delimited(3, contents(1), delimited(1, 'Y'), delimited(3, 'BYTES'), contents(0xc3, 0xa9)),
+      delimited(3, contents(7)),
+      delimited(3, delimited(1, 'empty')),
+      delimited(3, delimited(1, 'tensor'), delimited(2, varint(1)), delimited(3, 'BYTES'), contents(1, 0, 0, 0, 97)),
+      delimited(3, delimited(1, 'scalar'), delimited(3, 'UINT8'), contents(9)),
+      delimited(3, delimited(1, 'shaped'), delimited(2, varint(2)), contents(9, 9)),
+    ]);
+    const decoded = decodeModelInferRequestV1(message);
+    const told = decoded.inputs.map(({ name, datatype, shape, data, content }) => [
+      name,
+      datatype,
+      shape,
+      hex(data),
+      content,
+    ]);
+    expect(told).toEqual([
+      ['X', 'BYTES', [1], '020000006869', 'text'],
+      ['Y', 'BYTES', [1], '02000000c3a9', 'text'],
+      ['', 'BYTES', [1], '0100000007', 'text'],
+      ['empty', 'BYTES', [1], '00000000', 'text'],
+      ['tensor', 'BYTES', [1], '0100000061', undefined],
+      ['scalar', 'UINT8', [], '09', undefined],
+      ['shaped', '', [2], '0909', undefined],
+    ]);
+    expect(decoded.inputs[0]!.data.buffer).toBe(message.buffer);
+    expect(decoded.note).toBe(
+      "Input 'X' came without datatype and shape, so it was taken as one UTF-8 string; a tensor needs both",
+    );
+    expect(decodeModelInferRequestV1(bytes).note).toBe('');
+  });
+
   test('keeps the last raw_contents of a tensor', () => {
     const tensor = delimited(3, ...TENSOR, delimited(4, Buffer.of(7, 8)), delimited(4, Buffer.of(9)));
     expect(hex(decodeModelInferRequestV1(tensor).inputs[0]!.data)).toBe('09');

@@ -27,10 +27,11 @@ test('GRPCInferenceService has every RPC of the open protocol and of Triton', ()
   ]);
 });
 
-test('inference.v1 has its three RPCs', () => {
+test('inference.v1 has its four RPCs', () => {
   const v1 = protoLoader.loadSync('inference_service.proto', options);
   expect(methods(v1['inference.v1.InferenceService'])).toEqual([
     '/inference.v1.InferenceService/ModelInfer',
+    '/inference.v1.InferenceService/MultimodalInfer',
     '/inference.v1.InferenceService/StreamingModelInfer stream',
     '/inference.v1.InferenceService/ServerMetadata',
   ]);

@@ -207,6 +207,67 @@ function emitParameters(random: Random, field: number, map: Record<string, Plain
   });
 }
 
+export interface MultimodalInput {
+  readonly name: string;
+  readonly image_bytes?: Buffer;
+  readonly text?: string;
+  readonly embedding?: { readonly values: number[] };
+}
+
+export interface MultimodalRequest {
+  readonly model_name: string;
+  readonly model_version: string;
+  readonly inputs: MultimodalInput[];
+  readonly parameters: Record<string, string>;
+}
+
+/** A multimodal request of which every input has a content. */
+export function randomMultimodal(random: Random): MultimodalRequest {
+  return {
+    model_name: randomText(random),
+    model_version: randomText(random),
+    inputs: random.list(4, (): MultimodalInput => {
+      const name = randomText(random);
+      const kind = random.below(3);
+      if (kind === 0) return { name, image_bytes: random.bytes(random.below(random.below(8) === 0 ? 300 : 9)) };
+      if (kind === 1) return { name, text: randomText(random) };
+      return { name, embedding: { values: random.list(9, () => random.pick(FLOATS)) } };
+    }),
+    parameters: Object.fromEntries(random.list(3, () => [randomText(random), randomText(random)])),
+  };
+}
+
+/** It on the wire: fields in any order, other contents before the one that counts, embeddings packed, unpacked and in pieces. */
+export function emitMultimodal(random: Random, request: MultimodalRequest): Buffer {
+  return shuffled(random, [
+    [delimited(1, request.model_name)],
+    [delimited(2, request.model_version)],
+    request.inputs.map((input) =>
+      delimited(3, shuffled(random, [[delimited(1, input.name)], emitContent(random, input)])),
+    ),
+    Object.entries(request.parameters).map(([key, value]) => delimited(4, delimited(1, key), delimited(2, value))),
+  ]);
+}
+
+function emitContent(random: Random, { image_bytes, text, embedding }: MultimodalInput): Buffer[] {
+  const overruled = random.list(2, () => delimited(random.pick([2, 3]), randomText(random)));
+  if (image_bytes !== undefined) return [...overruled, emitEmbedding(random, [1, 2]), delimited(2, image_bytes)];
+  if (text !== undefined) return [...overruled, delimited(3, text)];
+  // Messages of one field that follow each other are one; what came before another content is gone.
+  const values = embedding!.values;
+  const cut = random.below(values.length + 1);
+  return [
+    ...(random.below(2) === 0 ? [emitEmbedding(random, [9]), delimited(3, 'between')] : overruled),
+    emitEmbedding(random, values.slice(0, cut)),
+    ...(cut === values.length ? [] : [emitEmbedding(random, values.slice(cut))]),
+  ];
+}
+
+function emitEmbedding(random: Random, values: readonly number[]): Buffer {
+  const elements = values.map((value): [number, Buffer] => [5, fixed32(1, value).subarray(1)]);
+  return delimited(4, ...emitNumbers(random, 1, elements));
+}
+
 /** Groups of fields in any order; the order within a group stays, as it means something there. */
 export function shuffled(random: Random, groups: Buffer[][]): Buffer {
   const left = groups.filter((group) => group.length > 0).map((group) => [...group]);

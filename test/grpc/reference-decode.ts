@@ -16,6 +16,7 @@ const v1 = load('inference_service.proto');
 export const ModelInferRequest = open.lookupType('inference.ModelInferRequest');
 export const ModelInferResponse = open.lookupType('inference.ModelInferResponse');
 export const ModelInferRequestV1 = v1.lookupType('inference.v1.ModelInferRequest');
+export const MultimodalInferRequest = v1.lookupType('inference.v1.MultimodalInferRequest');
 export const ModelInferResponseV1 = v1.lookupType('inference.v1.ModelInferResponse');
 
 export interface PlainTensor {
@@ -50,7 +51,14 @@ export interface Reference {
   modelVersion: string;
   id: string;
   parameters: Record<string, unknown>;
-  inputs: { name: string; datatype: string; shape: number[]; parameters: Record<string, unknown>; data: string }[];
+  inputs: {
+    name: string;
+    datatype: string;
+    shape: number[];
+    parameters: Record<string, unknown>;
+    data: string;
+    content?: string;
+  }[];
   outputs: { name: string; parameters: Record<string, unknown> }[];
 }
 
@@ -97,15 +105,50 @@ export function referenceDecodeV1(bytes: Buffer): Reference {
     parameters: Object.fromEntries(
       Object.entries(message.parameters ?? {}).map(([key, value]) => [`key ${key}`, value]),
     ),
-    inputs: (message.inputs ?? []).map((input) => ({
-      name: input.name ?? '',
-      datatype: input.datatype ?? '',
-      shape: (input.shape ?? []).map(Number),
-      parameters: {},
-      data: quietNaNs(input.datatype ?? '', input.raw_contents ?? Buffer.alloc(0)).toString('hex'),
-    })),
+    inputs: (message.inputs ?? []).map(({ name = '', datatype = '', shape = [], raw_contents = Buffer.alloc(0) }) => {
+      // What has no shape and no other datatype is one string.
+      if (shape.length === 0 && (datatype === '' || datatype === 'BYTES')) return element(name, 'text', raw_contents);
+      const data = quietNaNs(datatype, raw_contents).toString('hex');
+      return { name, datatype, shape: shape.map(Number), parameters: {}, data };
+    }),
     outputs: [],
   };
+}
+
+interface PlainMultimodal {
+  model_name?: string;
+  model_version?: string;
+  inputs?: { name?: string; image_bytes?: Buffer; text?: string; embedding?: { values?: number[] } }[];
+  parameters?: Record<string, string>;
+}
+
+/** Throws where protobufjs does, and where an input has no content. */
+export function referenceDecodeMultimodal(bytes: Buffer): Reference {
+  const decoded = MultimodalInferRequest.decode(bytes);
+  const message = MultimodalInferRequest.toObject(decoded, PLAIN) as PlainMultimodal;
+  const parameters = Object.entries(message.parameters ?? {}).map(([key, value]) => [`key ${key}`, value]);
+  return {
+    modelName: message.model_name ?? '',
+    modelVersion: message.model_version ?? '',
+    id: '',
+    parameters: Object.fromEntries(parameters),
+    inputs: (message.inputs ?? []).map(({ name = '', image_bytes, text, embedding }) => {
+      if (image_bytes !== undefined) return element(name, 'image', image_bytes);
+      if (text !== undefined) return element(name, 'text', Buffer.from(text));
+      const values = embedding?.values ?? [];
+      if (embedding === undefined) throw new Error('no content');
+      const data = quietNaNs('FP32', new Uint8Array(Float32Array.from(values).buffer)).toString('hex');
+      return { name, datatype: 'FP32', shape: [values.length], parameters: {}, data, content: 'embedding' };
+    }),
+    outputs: [],
+  };
+}
+
+function element(name: string, content: string, bytes: Uint8Array): Reference['inputs'][number] {
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(bytes.length);
+  const data = Buffer.concat([length, bytes]).toString('hex');
+  return { name, datatype: 'BYTES', shape: [1], parameters: {}, data, content };
 }
 
 /**

@@ -73,15 +73,17 @@ test.each(['v1', 'v1alpha'] as const)('%s gives every type that ModelInfer and M
   reflection.close();
 });
 
-test.each(['inference.ModelInferRequest', 'inference.v1.TensorData', 'grpc.health.v1.HealthCheckRequest'])(
-  '%s is found by name',
-  async (symbol) => {
-    const reflection = open('v1');
-    const { fileDescriptorResponse } = await reflection.ask({ fileContainingSymbol: symbol });
-    expect(messageNames(decodeFileDescriptors(fileDescriptorResponse.fileDescriptorProto))).toContain(symbol);
-    reflection.close();
-  },
-);
+test.each([
+  'inference.ModelInferRequest',
+  'inference.v1.TensorData',
+  'inference.v1.Embedding',
+  'grpc.health.v1.HealthCheckRequest',
+])('%s is found by name', async (symbol) => {
+  const reflection = open('v1');
+  const { fileDescriptorResponse } = await reflection.ask({ fileContainingSymbol: symbol });
+  expect(messageNames(decodeFileDescriptors(fileDescriptorResponse.fileDescriptorProto))).toContain(symbol);
+  reflection.close();
+});
 
 test('an unknown symbol is an answer of its own, and the stream goes on', async () => {
   const reflection = open('v1');
