@@ -12,7 +12,7 @@ export interface BannerFacts {
   /** Label and address of each open port, such as `['gRPC', '0.0.0.0:8001']`. */
   readonly addresses: readonly (readonly [label: string, address: string])[];
   readonly models: readonly ModelIndexEntry[];
-  /** Ready models, for the command. */
+  /** Loaded models, for the command. */
   readonly metadata: readonly ModelMetadata[];
   /** Base URL of REST as this machine reaches it; undefined when REST is off. */
   readonly httpUrl: string | undefined;
@@ -23,17 +23,26 @@ export interface BannerFacts {
 /** Inputs with more elements than this make no command that anybody wants to paste. */
 const MAX_ELEMENTS = 64;
 
+/** Models that are listed. */
+const MAX_MODELS = 12;
+
 export function banner(facts: BannerFacts): string {
   const lines = [`${facts.name} ${facts.version}`];
   for (const [label, address] of facts.addresses) lines.push(`  ${label.padEnd(8)} ${address}`);
   lines.push('models');
-  const width = Math.max(0, ...facts.models.map(({ name }) => name.length));
-  for (const { name, version, state, reason } of facts.models) {
+  // Of many models those come first that need somebody.
+  const isReady = ({ state }: ModelIndexEntry) => state === 'READY';
+  const all = facts.models;
+  const shown = all.length <= MAX_MODELS ? all : [...all.filter((model) => !isReady(model)), ...all.filter(isReady)];
+  const models = shown.slice(0, MAX_MODELS);
+  const width = Math.max(0, ...models.map(({ name }) => name.length));
+  for (const { name, version, state, reason } of models) {
     lines.push(
       `  ${name.padEnd(width)} ${(version || '-').padStart(3)}  ${state || 'UNKNOWN'}${reason ? `  ${reason}` : ''}`,
     );
   }
-  if (facts.models.length === 0) lines.push('  none');
+  if (all.length > models.length) lines.push(`  ... and ${all.length - models.length} more`);
+  if (all.length === 0) lines.push('  none');
   const command = firstInference(facts);
   if (command) lines.push('first inference', `  ${command}`);
   return `${lines.join('\n')}\n`;

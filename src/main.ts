@@ -42,11 +42,9 @@ async function run({ execPath, version }: ServingNode & { ok: true }, argv: read
       }),
       serverFile: fileURLToPath(new URL('./server.js', import.meta.url)),
       args: argv,
-      // glibc gives memory of a megabyte back to the system at each free and takes it anew at the next tensor, page by page; kept,
-      // it saves the workers CPU at that size (500 to 300-350 us a request in most runs). Who has set these knows better.
+      // Who has set these knows better.
       env: {
-        MALLOC_MMAP_THRESHOLD_: '33554432',
-        MALLOC_TRIM_THRESHOLD_: '268435456',
+        ...allocatorSettings(config.modelMemoryBudget > 0),
         ...process.env,
         // ONNX Runtime reports to its makers unless told not to before it is loaded.
         ORT_DISABLE_TELEMETRY: '1',
@@ -65,6 +63,17 @@ async function run({ execPath, version }: ServingNode & { ok: true }, argv: read
     process.stderr.write(`tensorwire: ${error.message}\n`);
     return 1;
   }
+}
+
+/**
+ * glibc gives memory of a megabyte back to the system at each free and takes it anew at the next tensor, page by page; kept, it saves the
+ * workers CPU at that size (500 to 300-350 us a request in most runs). Under a memory budget that price is paid: memory of a model that
+ * was unloaded must be given back, and what the next one costs is measured by what the process takes anew (src/engine/residency.ts).
+ */
+function allocatorSettings(givesBack: boolean): Record<string, string> {
+  return givesBack
+    ? { MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '131072' }
+    : { MALLOC_MMAP_THRESHOLD_: '33554432', MALLOC_TRIM_THRESHOLD_: '268435456' };
 }
 
 /** Under `npm start` a shell stands between npm and this process and dies of a signal without handing it on. */

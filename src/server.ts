@@ -100,9 +100,7 @@ async function serve(config: Config): Promise<void> {
       version: packageVersion(),
       addresses,
       models: index,
-      metadata: index
-        .filter(({ state }) => state === 'READY')
-        .map(({ name, version }) => engine.modelMetadata(name, version)),
+      metadata: engine.readyModels().map(({ name, version }) => engine.modelMetadata(name, version)),
       httpUrl: config.httpUseSsl || config.httpUseSslMutual ? undefined : reach('REST'),
       grpcTarget: config.grpcUseSsl || config.grpcUseSslMutual ? undefined : reach('gRPC'),
     }),
@@ -131,6 +129,8 @@ function startEngine(config: Config, log: RootLog, plan: ThreadPlan & { preproce
     workerFile: fileURLToPath(new URL('./workers/inference-worker.js', import.meta.url)),
     preprocessWorkerCount: plan.preprocessWorkers,
     preprocessWorkerFile: fileURLToPath(new URL('./workers/preprocess-worker.js', import.meta.url)),
+    modelMemoryBytes: config.modelMemoryBudget,
+    loadOnFirstUse: config.loadOnFirstUse,
     maxTextBytes: config.maxTextByteSize,
     maxImagePixels: config.maxImagePixels,
     sharedMemoryBytes: config.sharedMemoryPoolByteSize,

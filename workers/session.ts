@@ -191,9 +191,14 @@ export async function scanFile(path: string, directory: string): Promise<OnnxSca
     throw new ServeError('INVALID_ARGUMENT', `model file can't be read (${code ?? 'unknown reason'})`);
   }
   if (bytes.byteLength > SCAN_MAX_BYTES) return undefined;
-  const scan = scanModel(bytes);
-  assertExternalDataInside(directory, scan.externalData);
-  return scan;
+  try {
+    const scan = scanModel(bytes);
+    assertExternalDataInside(directory, scan.externalData);
+    return scan;
+  } finally {
+    // Freed at once: left to the collector, files of many loads lie in memory beside the sessions, and their size is taken for a cost.
+    if (bytes.byteLength === bytes.buffer.byteLength) (bytes.buffer as ArrayBuffer).transfer(0);
+  }
 }
 
 async function createSession(

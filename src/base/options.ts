@@ -67,6 +67,11 @@ export const OPTIONS = {
     fallbackText: 'the models that come with tensorwire',
   }),
   modelControlMode: models(choice('none'), 'none', 'Models are loaded at start; the other modes are not built yet.'),
+  loadOnFirstUse: models(
+    flag,
+    false,
+    'Set it to load models at their first request and not at start; a config.pbtxt may say it for its own with the parameter load_on_first_use.',
+  ),
   disableAutoCompleteConfig: models(
     flag,
     false,
@@ -186,6 +191,11 @@ export const OPTIONS = {
     integer(0, 1024 * GIB),
     64 * MIB,
     'Models from this size on are loaded once for all workers; lower it when memory is short, at the price of slower starts.',
+  ),
+  modelMemoryBudget: compute(
+    integer(0, 1024 * GIB),
+    0,
+    'Most bytes of memory for loaded models, as measured; beyond it the least recently used idle one is unloaded until it is asked for again. 0 sets no bound.',
   ),
   initialOldSpaceSizeMb: compute(
     integer(0, 65_536),

@@ -7,6 +7,7 @@
  */
 import { ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import { nativeBytes } from '../base/process-memory.js';
 import type { RunReply } from '../runtime/messages.js';
 import type { PreprocessPool } from '../runtime/preprocess-pool.js';
 import type { SlabPool } from '../runtime/slab-pool.js';
@@ -21,6 +22,7 @@ import { Registry } from './registry.js';
 import { type RepositoryEntry, scanRepository } from './repository.js';
 import { Scheduler } from './scheduler.js';
 import type { SessionDefaults } from './session-options.js';
+import type { Slot } from './slot.js';
 import type {
   Cancel,
   Engine,
@@ -47,6 +49,14 @@ export interface EngineOptions {
   readonly defaultMaxBatchSize: number;
   readonly defaultMaxQueueSize: number;
   readonly defaultMaxQueueBytes: number;
+  /** Most bytes that loaded models may cost together; 0 = no bound. */
+  readonly modelMemoryBytes: number;
+  /** Load models when they are first asked for, where their configuration does not say otherwise. */
+  readonly loadOnFirstUse: boolean;
+  /** How long a model whose load on demand failed is left alone; some seconds when not given. */
+  readonly loadRetryMs?: number;
+  /** Memory in which a load shows; that of the process when not given. */
+  readonly nativeBytes?: () => number;
   /** Bytes of one text for a model that tokenizes. */
   readonly maxTextBytes: number;
   /** Width times height of a picture. */
@@ -63,6 +73,8 @@ const EXTENSIONS = [
   'parameters',
   'statistics',
 ] as const;
+
+const LOAD_RETRY_MS = 5000;
 
 const NOTHING: Cancel = () => undefined;
 
@@ -81,7 +93,7 @@ export class InferenceEngine implements Engine {
   #restoring: Promise<void> = Promise.resolve();
 
   constructor(options: EngineOptions) {
-    const { workers, slabs, log } = options;
+    const { workers, slabs, log, modelMemoryBytes: budgetBytes } = options;
     this.#options = options;
     this.serverName = options.serverName;
     this.serverVersion = options.serverVersion;
@@ -93,20 +105,32 @@ export class InferenceEngine implements Engine {
     });
     this.#loader = new ModelLoader({
       ...options,
+      sessionDefaults: { ...options.sessionDefaults, enableCpuMemArena: budgetBytes === 0 },
       warmUp: (model, worker, entry) => this.#warmUp(model, worker, entry),
     });
     this.#registry = new Registry({
-      load: (entry, raw, version) => this.#loader.load(entry, raw, version),
+      budgetBytes,
       concurrency: workers.size,
+      loadOnFirstUse: options.loadOnFirstUse,
+      maxWaiters: options.defaultMaxQueueSize,
+      retryMs: options.loadRetryMs ?? LOAD_RETRY_MS,
+      load: ({ entry, raw, version, statistics }) => this.#loader.load(entry, raw, version, statistics),
+      leastBytes: ({ entry, raw, version }) => this.#loader.leastBytes(entry, raw, version),
+      unload: (model) => this.#loader.unload(model),
+      isBusy: (model) => model.admitting > 0 || this.#scheduler.isBusy(model),
+      nativeBytes: options.nativeBytes ?? nativeBytes,
       log,
     });
     this.#admission = new Admission({ ...options, registry: this.#registry, scheduler: this.#scheduler });
     this.#registry.onChange(() => this.#changed());
   }
 
-  /** Scans the repositories and loads what is there. Throws INVALID_ARGUMENT for a path that is no repository. */
+  /** Scans the repositories and loads what is to be loaded at start. Throws INVALID_ARGUMENT for a path that is no repository. */
   async load(repositories: readonly string[]): Promise<void> {
-    await this.#registry.loadAll(await scanRepository(repositories));
+    const entries = await scanRepository(repositories);
+    // What the threads themselves take is not the first model's cost. Threads that can't start fail the loads, with the reason.
+    if (this.#options.modelMemoryBytes > 0) await this.#options.workers.ready().catch(() => undefined);
+    await this.#registry.loadAll(entries);
   }
 
   infer(request: InferRequest, handler: InferHandler): Cancel {
@@ -131,7 +155,7 @@ export class InferenceEngine implements Engine {
 
   modelMetadata(name: string, version: string): ModelMetadata {
     const { config, version: served } = this.#registry.resolve(name, version);
-    const versions = version === '' ? this.#registry.ready(name).map((model) => model.version) : [served];
+    const versions = version === '' ? this.#registry.askable(name, '').map((slot) => String(slot.version)) : [served];
     return { name, versions, platform: config.platform, ...modelMetadataTensors(config) };
   }
 
@@ -144,10 +168,8 @@ export class InferenceEngine implements Engine {
   }
 
   modelStatistics(name: string, version: string): ModelStatistics[] {
-    const models = name !== '' && version !== '' ? [this.#registry.resolve(name, version)] : this.#registry.ready(name);
-    // An unknown name is an error; a known one without a ready version is, too.
-    if (name !== '' && models.length === 0) this.#registry.resolve(name, version);
-    return models.map((model) => model.statistics.snapshot(model.name, model.version));
+    const slots = this.#registry.askable(name, name === '' ? '' : version);
+    return slots.map((slot) => slot.statistics.snapshot(slot.name, String(slot.version), this.#registry.bytesOf(slot)));
   }
 
   repositoryIndex(readyOnly: boolean): ModelIndexEntry[] {
@@ -158,9 +180,19 @@ export class InferenceEngine implements Engine {
     this.#listeners.push(listener);
   }
 
-  /** Ready models, for metrics: counts and queue depths are read from them at scrape time. */
+  /** What is loaded now. */
   readyModels(): readonly Model[] {
-    return this.#registry.ready();
+    return this.#registry.loaded();
+  }
+
+  /** All versions there are, for metrics: counts and queue depths are read from them at scrape time. */
+  slots(): readonly Slot[] {
+    return this.#registry.slots();
+  }
+
+  /** What loading the model in `slot` cost; 0 where it is not loaded, or was not measured (without a memory budget). */
+  memoryBytesOf(slot: Slot): number {
+    return this.#registry.bytesOf(slot);
   }
 
   /** Requests refused because no ready model was meant; they have none to be counted on. */
@@ -221,6 +253,7 @@ export class InferenceEngine implements Engine {
     await this.#admission.drained();
     await this.#scheduler.drained();
     clearTimeout(timer);
+    await this.#registry.close();
   }
 
   async #warmUp(model: Model, worker: number, directory: RepositoryEntry): Promise<void> {

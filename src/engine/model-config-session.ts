@@ -36,6 +36,12 @@ export function sessionSettings(parameters: ReadonlyMap<string, string>, model: 
   return settings;
 }
 
+/** Whether the model's own configuration says when it is loaded; undefined where it leaves that to the server's option. */
+export function loadOnFirstUse(parameters: ReadonlyMap<string, string>, model: string): boolean | undefined {
+  const value = parameters.get('load_on_first_use');
+  return value === undefined ? undefined : parseSwitch('load_on_first_use', value, model);
+}
+
 function parseCount(key: string, value: string, model: string): number {
   const count = Number(value);
   if (/^\s*[+-]?\d+\s*$/.test(value) && count >= 0 && count <= 1024) return count;

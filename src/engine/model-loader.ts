@@ -1,40 +1,35 @@
 /**
- * Makes one version of a model ready: session on a first worker, config completed from the ONNX file's own metadata, sessions on
- * the other workers it needs, warm-up on each.
+ * Makes one version of a model ready: files read, session on a first worker, model put together from the ONNX file's own metadata, processor
+ * for texts and pictures registered, sessions on the other workers it needs, warm-up on each.
  *
  * Called by the registry. Owns the order of these steps and undoes them when one fails. Throws ServeError with the reason.
  */
 import { readdir } from 'node:fs/promises';
 import { dirname, relative } from 'node:path';
-import { type Datatype, datatypeOfOrt } from '../base/datatype.js';
 import { ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
-import type { LoadRequest, SessionMetadata, SessionOptions, SessionTensor } from '../runtime/messages.js';
+import type { LoadRequest, SessionMetadata, SessionOptions } from '../runtime/messages.js';
+import type { PreprocessPool } from '../runtime/preprocess-pool.js';
 import type { SharedWeights, WeightCache } from '../runtime/weight-cache.js';
 import type { WorkerPool } from '../runtime/worker-pool.js';
-import type { BatchPolicy } from './batcher.js';
-import { ComputeTimes } from './compute-times.js';
+import { readHubFolder } from './huggingface.js';
 import type { Model } from './model.js';
-import { completeModelConfig } from './model-complete.js';
-import type { InputConfig, ModelConfig, OnnxTensor, TensorConfig } from './model-config.js';
+import { type AssemblyOptions, assembleModel } from './model-assembly.js';
+import type { InstanceGroup } from './model-config.js';
 import type { RawConfig } from './model-config-raw.js';
 import { instanceGroups } from './model-config-session.js';
 import type { RepositoryEntry } from './repository.js';
 import { modelFile } from './repository-file.js';
-import { RequestQueue } from './request-queue.js';
 import { type SessionDefaults, sessionOptions } from './session-options.js';
-import { Statistics } from './statistics.js';
-import type { TensorSpec } from './tensor-spec.js';
+import type { Statistics } from './statistics.js';
+import { weightBytes } from './weight-bytes.js';
 
-export interface LoaderOptions {
+export interface LoaderOptions extends Omit<AssemblyOptions, 'defaultInstanceCount'> {
   readonly workers: WorkerPool;
   readonly weights: WeightCache;
+  readonly preprocess: Pick<PreprocessPool, 'register' | 'unregister'>;
   readonly log: Log;
   readonly sessionDefaults: SessionDefaults;
-  readonly autoComplete: boolean;
-  readonly defaultMaxBatchSize: number;
-  readonly defaultMaxQueueSize: number;
-  readonly defaultMaxQueueBytes: number;
   /** Runs the configured warm-up of `model` on `worker`. */
   readonly warmUp: (model: Model, worker: number, entry: RepositoryEntry) => Promise<void>;
 }
@@ -52,25 +47,22 @@ export class ModelLoader {
     this.#sessions = new Array<number>(options.workers.size).fill(0);
   }
 
-  /** Loads `version` of `entry`; nothing of it stays loaded when this throws. */
-  async load(entry: RepositoryEntry, raw: RawConfig, version: number): Promise<Model> {
-    const { workers } = this.#options;
-    const groups = instanceGroups(raw, entry.name, workers.size);
-    // The first group decides the kind: a model with sessions of several kinds would need a choice per batch.
-    const group = groups[0]!;
-    const count = Math.min(
-      workers.size,
-      groups.reduce((sum, { count }) => sum + count, 0),
-    );
-    const options = sessionOptions(raw, group, entry.name, this.#options.sessionDefaults);
+  /** Loads `version` of `entry`, which counts in `statistics`; nothing of it stays loaded when this throws. */
+  async load(entry: RepositoryEntry, raw: RawConfig, version: number, statistics: Statistics): Promise<Model> {
+    const { workers, preprocess, sessionDefaults, log } = this.#options;
+    const { group, count } = this.#group(entry, raw);
     const placed = this.#placement(count);
     // Counted from here on, so that models which load at the same time spread.
     for (const worker of placed) this.#sessions[worker]!++;
     const session = this.#nextSession++;
     /** Where it is loaded, and in which life of the worker. */
     const loaded = new Map<number, number>();
+    let processorId = -1;
     try {
       const path = await modelFile(entry, version, raw.default_model_filename || undefined);
+      const folder = await readHubFolder(entry, path);
+      const defaults = folder.tokenizer ? { ...sessionDefaults, enableMemPattern: false } : sessionDefaults;
+      const options = sessionOptions(raw, group, entry.name, defaults);
       const shared = await this.#share(path, placed, options);
       const load: LoadRequest = {
         session,
@@ -78,6 +70,7 @@ export class ModelLoader {
         directory: shared?.directory ?? dirname(path),
         options,
         scan: shared === undefined,
+        ...(folder.modules?.pooling && { pooling: folder.modules.pooling }),
       };
       const loadOn = async (worker: number): Promise<SessionMetadata> => {
         const life = workers.life(worker);
@@ -86,8 +79,23 @@ export class ModelLoader {
         return metadata;
       };
       const metadata = await loadOn(placed[0]!);
-      const integerDivision = shared?.integerDivision ?? metadata.integerDivision;
-      const model = this.#model(raw, entry, version, session, metadata, integerDivision);
+      const { model: assembled, notes } = await assembleModel(
+        {
+          entry,
+          // Clients are told which of several files it is.
+          raw: entry.hubLayout ? { ...raw, default_model_filename: relative(entry.directory, path) } : raw,
+          version,
+          folder,
+          session,
+          metadata,
+          integerDivision: shared?.integerDivision ?? metadata.integerDivision,
+          statistics,
+        },
+        { ...this.#options, defaultInstanceCount: workers.size },
+      );
+      for (const note of notes) log.warn({ model: entry.name, version }, note);
+      if (assembled.contents.length > 0) processorId = await preprocess.register(assembled.processor);
+      const model: Model = { ...assembled, processorId };
       await Promise.all(placed.slice(1).map(loadOn));
       for (const worker of placed) await this.#options.warmUp(model, worker, entry);
       // A worker that died meanwhile came back without the session.
@@ -99,7 +107,7 @@ export class ModelLoader {
       }
       this.#requests.set(model, { load, placed, entry });
       for (const worker of placed) model.workers.add(worker);
-      this.#options.log.info(
+      log.info(
         {
           model: entry.name,
           version,
@@ -113,33 +121,70 @@ export class ModelLoader {
       return model;
     } catch (error) {
       for (const worker of placed) this.#sessions[worker]!--;
+      if (processorId >= 0) preprocess.unregister(processorId);
       await Promise.all([...loaded.keys()].map((worker) => workers.unload(worker, session).catch(() => undefined)));
       throw error;
     }
+  }
+
+  /** Bytes that the sessions of `version` will hold at least, by its files. Throws NOT_FOUND as `load` does. */
+  async leastBytes(entry: RepositoryEntry, raw: RawConfig, version: number): Promise<number> {
+    const { group, count } = this.#group(entry, raw);
+    const path = await modelFile(entry, version, raw.default_model_filename || undefined);
+    // Weights on a device are not this process's memory.
+    if (group.kind === 'KIND_GPU') return 0;
+    const { bytes, isExternal } = await weightBytes(path);
+    return bytes * this.#options.weights.copies(count, bytes, isExternal);
+  }
+
+  /** Frees the sessions of `model`, of which no batch is running; never rejects. A worker that is being replaced does not bring them back. */
+  async unload(model: Model): Promise<void> {
+    const request = this.#requests.get(model);
+    if (!request) return;
+    this.#requests.delete(model);
+    model.workers.clear();
+    const { workers, preprocess } = this.#options;
+    if (model.processorId >= 0) preprocess.unregister(model.processorId);
+    for (const worker of request.placed) this.#sessions[worker]!--;
+    await Promise.all(request.placed.map((worker) => workers.unload(worker, model.session).catch(() => undefined)));
   }
 
   /** Loads again what a replaced worker had; says which models run there again, and which are left without any worker, and why. */
   async restore(worker: number): Promise<{ restored: Model[]; stranded: { model: Model; error: ServeError }[] }> {
     const restored: Model[] = [];
     const stranded: { model: Model; error: ServeError }[] = [];
-    const { workers, warmUp, log } = this.#options;
+    const { workers, preprocess, warmUp, log } = this.#options;
     for (const [model, { load, placed, entry }] of this.#requests) {
       if (!placed.includes(worker)) continue;
       try {
         await workers.load(worker, load);
         await warmUp(model, worker, entry);
+        // It may have been unloaded meanwhile, here too: the worker takes its messages in order.
+        if (!this.#requests.has(model)) continue;
         model.workers.add(worker);
         restored.push(model);
       } catch (thrown) {
+        if (!this.#requests.has(model)) continue;
         const error = ServeError.from(thrown);
         log.error({ error, model: model.name, worker }, 'model could not be loaded again');
         await workers.unload(worker, load.session).catch(() => undefined);
         if (model.workers.size > 0) continue;
         this.#requests.delete(model);
+        for (const place of placed) this.#sessions[place]!--;
+        if (model.processorId >= 0) preprocess.unregister(model.processorId);
         stranded.push({ model, error });
       }
     }
     return { restored, stranded };
+  }
+
+  /** Which workers `raw` asks for: of what kind, how many. */
+  #group(entry: RepositoryEntry, raw: RawConfig): { group: InstanceGroup; count: number } {
+    const { workers } = this.#options;
+    const groups = instanceGroups(raw, entry.name, workers.size);
+    const sum = groups.reduce((sum, { count }) => sum + count, 0);
+    // The first group decides the kind: a model with sessions of several kinds would need a choice per batch.
+    return { group: groups[0]!, count: Math.min(workers.size, sum) };
   }
 
   /** The form of the model that workers can share, where that gains something. */
@@ -164,107 +209,4 @@ export class ModelLoader {
       .slice(0, count)
       .map(({ worker }) => worker);
   }
-
-  #model(
-    raw: RawConfig,
-    entry: RepositoryEntry,
-    version: number,
-    session: number,
-    metadata: SessionMetadata,
-    integerDivision: boolean,
-  ): Model {
-    const config = completeModelConfig(
-      raw,
-      { inputs: metadata.inputs.map(onnxTensor), outputs: metadata.outputs.map(onnxTensor) },
-      {
-        modelName: entry.name,
-        autoComplete: this.#options.autoComplete,
-        defaultMaxBatchSize: this.#options.defaultMaxBatchSize,
-        defaultInstanceCount: this.#options.workers.size,
-      },
-    );
-    const batching = config.maxBatchSize > 0;
-    const inputs = config.inputs.map((tensor) => tensorSpec(tensor, metadata.inputs, batching));
-    const outputs = config.outputs.map((tensor) => tensorSpec(tensor, metadata.outputs, batching));
-    return {
-      name: entry.name,
-      version: String(version),
-      config,
-      session,
-      workers: new Set(),
-      inputs,
-      outputs,
-      inputPositions: positions(inputs),
-      outputPositions: positions(outputs),
-      batching,
-      policy: batchPolicy(config),
-      queue: this.#queue(config),
-      statistics: new Statistics(),
-      contents: [],
-      processor: {},
-      processorId: -1,
-      padding: inputs.map(() => undefined),
-      defaultOutputs: outputs.map((_, position) => position),
-      labels: outputs.map(() => undefined),
-      content: { inputs: [], embeddingOutput: undefined, embeddingProblem: '', isMatryoshka: false },
-      computeTimes: new ComputeTimes(),
-      plans: new Map(),
-      integerDivision,
-      admitting: 0,
-      outputsUnpredictable: false,
-    };
-  }
-
-  #queue({ dynamicBatching }: ModelConfig): RequestQueue {
-    const { defaultMaxQueueSize, defaultMaxQueueBytes } = this.#options;
-    const levels = Math.max(1, dynamicBatching?.priorityLevels ?? 1);
-    const maxCount = (level: number) => {
-      const policy = dynamicBatching?.priorityQueuePolicy.get(level) ?? dynamicBatching?.defaultQueuePolicy;
-      return policy?.maxQueueSize || defaultMaxQueueSize;
-    };
-    return new RequestQueue({ maxCount, maxBytes: defaultMaxQueueBytes }, levels);
-  }
-}
-
-function batchPolicy({ maxBatchSize, dynamicBatching }: ModelConfig): BatchPolicy {
-  const policies = dynamicBatching
-    ? [dynamicBatching.defaultQueuePolicy, ...dynamicBatching.priorityQueuePolicy.values()]
-    : [];
-  const ruled = policies.some(
-    (policy) => policy.maxQueueSize > 0 || policy.defaultTimeoutUs > 0 || policy.allowTimeoutOverride,
-  );
-  return {
-    maxBatchSize: Math.max(1, maxBatchSize),
-    dynamic: maxBatchSize > 0 && dynamicBatching !== undefined,
-    preferredBatchSizes: dynamicBatching?.preferredBatchSizes ?? [],
-    maxQueueDelayMs: (dynamicBatching?.maxQueueDelayUs ?? 0) / 1e3,
-    mayPrepare: !ruled && (dynamicBatching?.priorityLevels ?? 0) <= 1,
-  };
-}
-
-function onnxTensor({ name, ortType, dims }: SessionTensor): OnnxTensor {
-  return { name, ortType, dims, datatype: datatypeOfOrt(ortType) };
-}
-
-function tensorSpec(
-  tensor: TensorConfig & Partial<InputConfig>,
-  session: readonly SessionTensor[],
-  batching: boolean,
-): TensorSpec {
-  const index = session.findIndex(({ name }) => name === tensor.name);
-  if (index < 0)
-    throw new ServeError('INTERNAL', `tensor '${tensor.name}' passed validation but the session has none of that name`);
-  return {
-    name: tensor.name,
-    datatype: tensor.datatype satisfies Datatype,
-    dims: tensor.dims,
-    reshape: tensor.reshape,
-    onnxDims: batching ? session[index]!.dims.slice(1) : session[index]!.dims,
-    index,
-    optional: tensor.optional ?? false,
-  };
-}
-
-function positions(specs: readonly TensorSpec[]): ReadonlyMap<string, number> {
-  return new Map(specs.map(({ name }, position) => [name, position]));
 }

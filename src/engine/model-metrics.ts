@@ -2,18 +2,21 @@
  * What Prometheus sees of the models: Triton's counters by Triton's names, queue depths, batch sizes, and the latency budget.
  *
  * Called by the composition root (register) and by it for each finished request (observe). Labels are bounded: model and version
- * exist only for loaded models, whatever names clients send; arm and phase are closed sets.
+ * exist only for models of the repository, whatever names clients send; arm and phase are closed sets.
  */
 import type { Labels, Metrics, Source } from '../base/metrics.js';
 import { PHASES, type Timeline } from '../base/timeline.js';
-import type { Model } from './model.js';
+import { registerMemoryMetrics } from './memory-metrics.js';
+import type { Slot } from './slot.js';
 import type { Arm } from './types.js';
 
 /** Milliseconds; the same for totals and phases, so that they can be compared. */
 const LATENCY_BUCKETS_MS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000];
 
 export interface MetricSource {
-  readyModels(): readonly Model[];
+  /** All versions there are, loaded or not. */
+  slots(): readonly Slot[];
+  memoryBytesOf(slot: Slot): number;
   readonly inFlight: number;
   /** Requests that meant no ready model. */
   readonly unknownModelCount: number;
@@ -23,12 +26,14 @@ export interface MetricSource {
 export type ObserveBudget = (modelName: string, arm: Arm, timeline: Timeline) => void;
 
 export function registerModelMetrics(metrics: Metrics, engine: MetricSource): ObserveBudget {
+  /** Counts go on while a model is unloaded; one that was never loaded has none. */
+  const served = () => engine.slots().filter(({ model, loads }) => model !== undefined || loads.success > 0);
   const each =
-    (value: (model: Model) => number): Source =>
+    (value: (slot: Slot) => number): Source =>
     () =>
-      engine.readyModels().map((model): [Labels, number] => [labelsOf(model), value(model)]);
+      served().map((slot): [Labels, number] => [labelsOf(slot), value(slot)]);
   const labels = ['model', 'version'];
-  const counter = (name: string, help: string, value: (model: Model) => number) =>
+  const counter = (name: string, help: string, value: (slot: Slot) => number) =>
     metrics.counter({ name, help, labels }, each(value));
   const us = (ms: number) => Math.round(ms * 1e3);
 
@@ -40,14 +45,12 @@ export function registerModelMetrics(metrics: Metrics, engine: MetricSource): Ob
       labels: [...labels, 'reason'],
     },
     () =>
-      engine
-        .readyModels()
-        .flatMap((model) =>
-          Object.entries(model.statistics.failures).map(([reason, count]): [Labels, number] => [
-            { ...labelsOf(model), reason },
-            count,
-          ]),
-        ),
+      served().flatMap((model) =>
+        Object.entries(model.statistics.failures).map(([reason, count]): [Labels, number] => [
+          { ...labelsOf(model), reason },
+          count,
+        ]),
+      ),
   );
   counter('nv_inference_count', 'Number of inferences performed (batch items)', (m) => m.statistics.inferenceCount);
   counter('nv_inference_exec_count', 'Number of model executions performed', (m) => m.statistics.executionCount);
@@ -68,11 +71,11 @@ export function registerModelMetrics(metrics: Metrics, engine: MetricSource): Ob
   );
   metrics.gauge(
     { name: 'nv_inference_pending_request_count', help: 'Number of requests awaiting execution', labels },
-    each((m) => m.queue.count),
+    each(({ model }) => model?.queue.count ?? 0),
   );
   metrics.gauge(
     { name: 'tensorwire_queue_bytes', help: 'Bytes of inputs awaiting execution', labels },
-    each((m) => m.queue.bytes),
+    each(({ model }) => model?.queue.bytes ?? 0),
   );
   metrics.counter(
     {
@@ -81,13 +84,21 @@ export function registerModelMetrics(metrics: Metrics, engine: MetricSource): Ob
       labels: [...labels, 'rows'],
     },
     () =>
-      engine
-        .readyModels()
-        .flatMap((model) =>
-          model.statistics
-            .batchSizes()
-            .map(([rows, count]): [Labels, number] => [{ ...labelsOf(model), rows: String(rows) }, count]),
-        ),
+      served().flatMap((model) =>
+        model.statistics
+          .batchSizes()
+          .map(([rows, count]): [Labels, number] => [{ ...labelsOf(model), rows: String(rows) }, count]),
+      ),
+  );
+  counter(
+    'tensorwire_tokens_total',
+    'Tokens of texts computed, padding included; requests of raw tensors are not counted',
+    (m) => m.statistics.tokenCount,
+  );
+  counter(
+    'tensorwire_padding_tokens_total',
+    'Tokens computed that were padding',
+    (m) => m.statistics.paddingTokenCount,
   );
   metrics.gauge({ name: 'tensorwire_requests_in_flight', help: 'Requests accepted and not yet answered' }, () => [
     [{}, engine.inFlight],
@@ -97,6 +108,8 @@ export function registerModelMetrics(metrics: Metrics, engine: MetricSource): Ob
     { name: 'tensorwire_requests_without_model_total', help: 'Requests for a model or version that is not ready' },
     () => [[{}, engine.unknownModelCount]],
   );
+
+  registerMemoryMetrics(metrics, engine);
 
   const total = metrics.histogram({
     name: 'tensorwire_request_duration_ms',
@@ -129,6 +142,6 @@ export function registerModelMetrics(metrics: Metrics, engine: MetricSource): Ob
   };
 }
 
-function labelsOf({ name, version }: Model): Labels {
-  return { model: name, version };
+function labelsOf({ name, version }: Slot): Labels {
+  return { model: name, version: String(version) };
 }

@@ -1,90 +1,89 @@
 /**
- * The models there are and the state of each version; finds the one a request means.
+ * The models there are and the state of each version (slot.ts); finds the one a request means.
  *
- *   UNKNOWN ──▶ LOADING ──▶ READY ──▶ UNLOADING ──▶ UNAVAILABLE ("unloaded")
- *                  └──────▶ UNAVAILABLE (reason)
- *
- * Called by the engine's door. Owns states and reasons. A model that fails to load leaves the others serving.
+ * Called by the engine's door. Owns names and what '' as a version means: the highest that can be asked, loaded or not, so that an answer
+ * does not depend on what happens to be in memory. A model that fails to load leaves the others serving. What is loaded when, and what
+ * is unloaded for it, is `residency.ts`'s.
  */
+import { nowMs } from '../base/clock.js';
 import { invalid, printable, ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { Model } from './model.js';
 import { versionPolicyOf } from './model-complete.js';
 import { parseModelConfig } from './model-config.js';
-import type { RawConfig } from './model-config-raw.js';
+import { loadOnFirstUse, parametersOf } from './model-config-session.js';
 import { type RepositoryEntry, servedVersions } from './repository.js';
-import type { ModelIndexEntry, ModelState } from './types.js';
-
-interface Slot {
-  state: ModelState;
-  reason: string;
-  /** Set while READY or UNLOADING. */
-  model?: Model;
-}
+import { Residency, type ResidencyOptions } from './residency.js';
+import { Slot } from './slot.js';
+import type { ModelIndexEntry } from './types.js';
 
 interface Named {
   /** Why no version of it was even tried; '' if some was. */
   problem: string;
   /** By version number, ascending. */
   readonly slots: Map<number, Slot>;
-  /** The highest ready version, what '' means. */
-  latest?: Model | undefined;
+  /** The highest version that can be asked, what '' means. */
+  latest?: Slot | undefined;
 }
 
-export interface RegistryOptions {
-  readonly load: (entry: RepositoryEntry, raw: RawConfig, version: number) => Promise<Model>;
-  /** Models loaded at the same time. */
-  readonly concurrency: number;
+export interface RegistryOptions extends Omit<ResidencyOptions, 'onChange'> {
+  /** For models whose configuration does not say it: load at the first use and not at start. */
+  readonly loadOnFirstUse: boolean;
   readonly log: Log;
 }
 
 export class Registry {
   readonly #options: RegistryOptions;
+  readonly #residency: Residency;
   readonly #models = new Map<string, Named>();
   readonly #listeners: (() => void)[] = [];
   #loading = true;
-  #stopped = false;
+  #uses = 0;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
+    this.#residency = new Residency({ ...options, onChange: (slot) => this.#moved(slot) });
   }
 
-  /** Loads every model of the repository; resolves when each is READY or UNAVAILABLE. */
+  /** Loads every model that is to be loaded at start; resolves when each is READY or UNAVAILABLE, or left to its first use. */
   async loadAll(entries: readonly RepositoryEntry[]): Promise<void> {
-    const jobs = entries.flatMap((entry) => this.#plan(entry));
-    const next = async (): Promise<void> => {
-      for (let job = jobs.shift(); job && !this.#stopped; job = jobs.shift()) await job();
-    };
-    await Promise.all(Array.from({ length: this.#options.concurrency }, next));
+    const slots = entries.flatMap((entry) => this.#plan(entry));
+    await this.#residency.loadAtStart(slots.filter(({ onDemand }) => !onDemand));
     this.#loading = false;
     this.#changed();
   }
 
-  /** Loads nothing more; what is loading goes on. */
+  /** Loads nothing more but what requests wait for already; what is loading goes on. */
   stop(): void {
-    this.#stopped = true;
+    this.#residency.stop();
+  }
+
+  /** Refuses what still waits for a model; resolves when nothing is loading any more. */
+  close(): Promise<void> {
+    return this.#residency.close();
   }
 
   /** A ready model has lost its last session. */
   withdraw(model: Model, reason: string): void {
-    const named = this.#models.get(model.name);
-    const slot = named?.slots.get(Number(model.version));
-    if (!named || slot?.model !== model) return;
+    const slot = this.#models.get(model.name)?.slots.get(Number(model.version));
+    if (slot?.model !== model) return;
     slot.state = 'UNAVAILABLE';
     slot.reason = reason;
-    delete slot.model;
-    if (named.latest === model) named.latest = this.ready(model.name).at(-1);
-    this.#changed();
+    slot.model = undefined;
+    slot.retryAtMs = nowMs() + this.#options.retryMs;
+    this.#residency.forget(slot);
+    this.#moved(slot);
   }
 
-  /** Whether everything that was to be loaded is READY (`strict`), or the loading is over and something is. */
+  /** Whether everything that was to be loaded at start is READY (`strict`), or the loading is over and something can be asked. */
   isReady(strict: boolean): boolean {
     if (this.#loading) return false;
     if (!strict)
       return this.#models.size === 0 || [...this.#models.values()].some(({ latest }) => latest !== undefined);
     for (const { problem, slots } of this.#models.values()) {
       if (problem !== '') return false;
-      for (const { state } of slots.values()) if (state !== 'READY') return false;
+      // One that failed on demand is tried again, and is no reason to take the others out of service.
+      for (const { state, onDemand } of slots.values()) if (state !== 'READY' && !onDemand) return false;
     }
     return true;
   }
@@ -93,62 +92,67 @@ export class Registry {
     this.#listeners.push(listener);
   }
 
-  /** The model that serves `version` ('' = the highest ready one) of `name`. Throws NOT_FOUND, UNAVAILABLE or INVALID_ARGUMENT. */
-  resolve(name: string, version: string): Model {
-    const named = this.#models.get(name);
-    if (version === '') {
-      if (named?.latest) return named.latest;
-    } else {
-      const number = parseVersion(version);
-      const slot = named?.slots.get(number);
-      if (slot?.state === 'READY') return slot.model!;
-      if (slot)
-        throw new ServeError(
-          'UNAVAILABLE',
-          `Request for unknown model: '${printable(name)}' version ${number} is not at ready state`,
-        );
-      if (named)
-        throw new ServeError(
-          'NOT_FOUND',
-          `Request for unknown model: '${printable(name)}' version ${number} is not found`,
-        );
-    }
-    if (name === '') throw invalid('model name must not be empty');
-    if (!named) {
-      // No directory has such a name: it was made to break a log or a terminal.
-      if (/\p{Cc}/u.test(name)) throw invalid(`model name '${printable(name)}' holds control characters`);
-      throw new ServeError('NOT_FOUND', `Request for unknown model: '${printable(name)}' is not found`);
-    }
-    const loading = [...named.slots.values()].some(({ state }) => state === 'LOADING');
-    const what = loading ? 'is not at ready state' : 'has no available versions';
-    throw new ServeError('UNAVAILABLE', `Request for unknown model: '${printable(name)}' ${what}`);
-  }
-
-  /** As {@link resolve}, but undefined for what is not ready. Throws INVALID_ARGUMENT for a malformed version. */
+  /**
+   * The model that serves `version` ('' = the highest that can be asked) of `name`, undefined where it is not loaded. Throws
+   * INVALID_ARGUMENT for a malformed version. Marks it as used.
+   */
   find(name: string, version: string): Model | undefined {
     const named = this.#models.get(name);
-    if (version === '') return named?.latest;
-    return named?.slots.get(parseVersion(version))?.model;
+    const slot = version === '' ? named?.latest : named?.slots.get(parseVersion(version));
+    if (slot?.model) slot.lastUse = ++this.#uses;
+    return slot?.model;
   }
 
-  /** The model once it is ready; rejects as {@link resolve} throws. */
-  async whenReady(name: string, version: string, _deadlineMs: number): Promise<Model> {
-    return this.resolve(name, version);
+  /** As {@link find}; throws NOT_FOUND, UNAVAILABLE or INVALID_ARGUMENT for what is not loaded. */
+  resolve(name: string, version: string): Model {
+    const model = this.find(name, version);
+    if (model) return model;
+    throw this.#refusal(name, version);
   }
 
-  /** False for what is unknown or not ready; throws INVALID_ARGUMENT for a malformed version. */
+  /**
+   * The model once it is loaded; loads it where it is not, and waits for the one load that is under way. Rejects as {@link resolve}
+   * throws; UNAVAILABLE with the reason when the load fails, and DEADLINE_EXCEEDED at `deadlineMs`, after which the load goes on.
+   */
+  async whenReady(name: string, version: string, deadlineMs: number): Promise<Model> {
+    const model = this.find(name, version);
+    if (model) return model;
+    const slot = this.#wanted(name, version);
+    if (!slot) throw this.#refusal(name, version);
+    if (slot.state === 'UNAVAILABLE' && !slot.mayRetry)
+      throw new ServeError('UNAVAILABLE', `model '${slot.name}' failed to load: ${slot.reason}`);
+    return this.#residency.want(slot, deadlineMs);
+  }
+
+  /** False for what can't be asked: unknown, loading at start, failed. Throws INVALID_ARGUMENT for a malformed version. */
   isModelReady(name: string, version: string): boolean {
     const named = this.#models.get(name);
-    if (version === '') return named?.latest !== undefined;
-    return named?.slots.get(parseVersion(version))?.state === 'READY';
+    if (version !== '') return isReady(named?.slots.get(parseVersion(version)));
+    return named !== undefined && [...named.slots.values()].some(isReady);
   }
 
-  /** All ready versions of `name`, or of every model where `name` is ''. */
-  ready(name = ''): Model[] {
+  /** The loaded versions of all models. */
+  loaded(): Model[] {
+    return this.slots().flatMap(({ model }) => model ?? []);
+  }
+
+  /** Every version of `name`, or of every model where `name` is ''. */
+  slots(name = ''): Slot[] {
     const all = name === '' ? [...this.#models.values()] : [this.#models.get(name)];
-    return all.flatMap((named) =>
-      [...(named?.slots.values() ?? [])].flatMap(({ state, model }) => (state === 'READY' ? [model!] : [])),
-    );
+    return all.flatMap((named) => [...(named?.slots.values() ?? [])]);
+  }
+
+  /** Versions that can be asked, with their counts: of all models, of one, or one version. Throws as {@link resolve}. */
+  askable(name: string, version: string): Slot[] {
+    const number = version === '' ? 0 : parseVersion(version);
+    const found = this.slots(name).filter((slot) => isReady(slot) && (number === 0 || slot.version === number));
+    if (name !== '' && found.length === 0) throw this.#refusal(name, version);
+    return found;
+  }
+
+  /** What the model in `slot` was measured to cost; 0 where that is not known. */
+  bytesOf(slot: Slot): number {
+    return this.#residency.bytesOf(slot);
   }
 
   index(readyOnly: boolean): ModelIndexEntry[] {
@@ -156,14 +160,15 @@ export class Registry {
     for (const [name, { problem, slots }] of this.#models) {
       if (slots.size === 0 && !readyOnly)
         entries.push({ name, version: '', state: problem ? 'UNAVAILABLE' : '', reason: problem });
-      for (const [version, { state, reason }] of slots) {
+      for (const [version, slot] of slots) {
+        const { state, reason } = slot.indexed();
         if (!readyOnly || state === 'READY') entries.push({ name, version: String(version), state, reason });
       }
     }
     return entries;
   }
 
-  #plan(entry: RepositoryEntry): (() => Promise<void>)[] {
+  #plan(entry: RepositoryEntry): Slot[] {
     const named: Named = { problem: '', slots: new Map() };
     this.#models.set(entry.name, named);
     try {
@@ -175,8 +180,10 @@ export class Registry {
           'UNAVAILABLE',
           `at least one version must be available under the version policy of model '${entry.name}'`,
         );
-      for (const version of versions) named.slots.set(version, { state: 'LOADING', reason: '' });
-      return versions.map((version) => () => this.#load(named, entry, raw, version));
+      const onDemand = loadOnFirstUse(parametersOf(raw), entry.name) ?? this.#options.loadOnFirstUse;
+      for (const version of versions) named.slots.set(version, new Slot({ entry, raw, version, onDemand }));
+      named.latest = highestAskable(named);
+      return [...named.slots.values()];
     } catch (error) {
       const problem = ServeError.from(error);
       named.problem = problem.message;
@@ -185,24 +192,58 @@ export class Registry {
     }
   }
 
-  async #load(named: Named, entry: RepositoryEntry, raw: RawConfig, version: number): Promise<void> {
-    const slot = named.slots.get(version)!;
-    try {
-      slot.model = await this.#options.load(entry, raw, version);
-      slot.state = 'READY';
-      if (!named.latest || Number(named.latest.version) < version) named.latest = slot.model;
-    } catch (error) {
-      const failure = ServeError.from(error);
-      slot.state = 'UNAVAILABLE';
-      slot.reason = failure.message;
-      this.#options.log.error({ model: entry.name, version, error: failure }, 'model failed to load');
+  /** The version to load for a request that found none loaded: for '' one that is on the way before one that failed. */
+  #wanted(name: string, version: string): Slot | undefined {
+    const named = this.#models.get(name);
+    if (!named) return undefined;
+    const slot = version === '' ? named.latest : named.slots.get(parseVersion(version));
+    if (slot) return slot.state === 'UNAVAILABLE' && !slot.onDemand ? undefined : slot;
+    if (version !== '') return undefined;
+    const slots = [...named.slots.values()].reverse();
+    return slots.find(({ state }) => state === 'LOADING') ?? slots.find(({ onDemand }) => onDemand);
+  }
+
+  /** Why there is no such model, or none that serves. Throws INVALID_ARGUMENT for a malformed version. */
+  #refusal(name: string, version: string): ServeError {
+    const named = this.#models.get(name);
+    const number = version === '' ? undefined : parseVersion(version);
+    const error = (code: 'NOT_FOUND' | 'UNAVAILABLE', what: string) =>
+      new ServeError(code, `Request for unknown model: '${printable(name)}' ${what}`);
+    if (named && number !== undefined) {
+      if (named.slots.has(number)) return error('UNAVAILABLE', `version ${number} is not at ready state`);
+      return error('NOT_FOUND', `version ${number} is not found`);
     }
+    if (name === '') return invalid('model name must not be empty');
+    if (!named) {
+      // No directory has such a name: it was made to break a log or a terminal.
+      if (/\p{Cc}/u.test(name)) return invalid(`model name '${printable(name)}' holds control characters`);
+      return error('NOT_FOUND', 'is not found');
+    }
+    const loading = [...named.slots.values()].some(({ state, isAskable }) => state === 'LOADING' || isAskable);
+    return error('UNAVAILABLE', loading ? 'is not at ready state' : 'has no available versions');
+  }
+
+  /** A slot has another state or model. */
+  #moved(slot: Slot): void {
+    const named = this.#models.get(slot.name);
+    if (named) named.latest = highestAskable(named);
+    // What has just been loaded is not what was used least recently.
+    if (slot.model) slot.lastUse = ++this.#uses;
     this.#changed();
   }
 
   #changed(): void {
     for (const listener of this.#listeners) listener();
   }
+}
+
+function highestAskable({ slots }: Named): Slot | undefined {
+  return [...slots.values()].findLast(({ isAskable }) => isAskable);
+}
+
+/** A request will be served, if only by loading the model (again). */
+function isReady(slot: Slot | undefined): boolean {
+  return slot !== undefined && (slot.isAskable || slot.mayRetry);
 }
 
 /** A version as clients write it: a whole number from 1, no sign, no leading zero. Throws INVALID_ARGUMENT. */

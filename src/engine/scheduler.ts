@@ -60,6 +60,11 @@ export class Scheduler {
     return this.#answers.inFlight;
   }
 
+  /** Requests of `model` are queued or running. */
+  isBusy(model: Model): boolean {
+    return model.queue.count > 0 || this.#slots.has(model);
+  }
+
   /** Takes a validated entry; throws UNAVAILABLE when the queue is full, DEADLINE_EXCEEDED when it can't be met any more. */
   enqueue(model: Model, entry: Entry): void {
     const now = entry.request.timeline.queued;

@@ -19,6 +19,13 @@ export interface SessionDefaults {
   readonly intraOpNumThreads: number;
   /** Workers share the cores: a session that spins while it waits takes them from the others. */
   readonly configEntries: Readonly<Record<string, string>>;
+  /**
+   * Whether sessions keep the memory of their largest run for the next one, where the model does not say it; true when not given. Under
+   * a memory budget they must not: what a session holds between runs is then what it cost to load.
+   */
+  readonly enableCpuMemArena?: boolean;
+  /** Whether sessions remember where each shape's buffers lay; true when not given. Every length of a text is another shape. */
+  readonly enableMemPattern?: boolean;
 }
 
 /** Names in Triton's configs and ONNX Runtime's names for its providers. */
@@ -46,8 +53,8 @@ export function sessionOptions(
     interOpNumThreads: settings.interOpNumThreads || 1,
     executionMode: settings.executionMode ?? 'sequential',
     graphOptimizationLevel: graphOptimizationLevel(raw, modelName),
-    enableCpuMemArena: settings.enableCpuMemArena ?? true,
-    enableMemPattern: settings.enableMemPattern ?? true,
+    enableCpuMemArena: settings.enableCpuMemArena ?? defaults.enableCpuMemArena ?? true,
+    enableMemPattern: settings.enableMemPattern ?? defaults.enableMemPattern ?? true,
     configEntries: { ...defaults.configEntries, ...settings.configEntries },
   };
 }

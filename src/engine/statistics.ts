@@ -87,8 +87,8 @@ export class Statistics {
       .sort((a, b) => a[0] - b[0]);
   }
 
-  /** Triton's ModelStatistics. */
-  snapshot(name: string, version: string): ModelStatistics {
+  /** Triton's ModelStatistics. `memoryBytes` is what the loaded model was measured to cost, 0 where that is not known. */
+  snapshot(name: string, version: string, memoryBytes: number): ModelStatistics {
     const none: StatisticDuration = { count: 0, ns: 0 };
     return {
       name,
@@ -114,7 +114,7 @@ export class Statistics {
           compute_infer: batch.computeInfer.snapshot(),
           compute_output: batch.computeOutput.snapshot(),
         })),
-      memory_usage: [],
+      memory_usage: memoryBytes > 0 ? [{ type: 'CPU', id: 0, byte_size: memoryBytes }] : [],
     };
   }
 }

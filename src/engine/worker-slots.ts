@@ -36,6 +36,11 @@ export class WorkerSlots {
     return this.#batches[worker]!.splice(0);
   }
 
+  /** Whether a batch of `model` is at some worker. */
+  has(model: Model): boolean {
+    return this.#batches.some((batches) => batches.some((batch) => batch.model === model));
+  }
+
   isIdle(worker: number): boolean {
     return this.#batches[worker]!.length === 0;
   }

@@ -1,5 +1,5 @@
 /**
- * Unary RPCs with small messages: decoded and encoded by proto-loader, answered at once by a function of the request.
+ * Unary RPCs with small messages: decoded and encoded by proto-loader, answered by a function of the request.
  *
  * Called by the services. Must not serve an RPC that carries tensors.
  */
@@ -8,8 +8,8 @@ import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
 import { addUnary, CONTROL_MESSAGE_BYTES, type Registry } from './unary.js';
 
-/** Answers a request or throws ServeError. */
-export type Answer<Request, Response> = (request: Request) => Response;
+/** Answers a request, now or later (`deadlineMs` is the caller's), or fails with ServeError. */
+export type Answer<Request, Response> = (request: Request, deadlineMs: number) => Response | Promise<Response>;
 
 /** Adds a control RPC; `Request` must be the proto's message as proto-loader gives it. */
 export function addControl<Request, Response extends object>(
@@ -26,6 +26,13 @@ export function addControl<Request, Response extends object>(
       throw new ServeError('INTERNAL', `failed to parse ${method.path.slice(1)} request`);
     }
     reply.timeline.decoded = nowMs();
-    reply.send(method.responseSerialize(answer(request)));
+    const answered = answer(request, reply.call.deadlineMs);
+    if (!(answered instanceof Promise)) {
+      reply.send(method.responseSerialize(answered));
+      return;
+    }
+    answered
+      .then((response) => reply.send(method.responseSerialize(response)))
+      .catch((error: unknown) => reply.fail(ServeError.from(error)));
   });
 }

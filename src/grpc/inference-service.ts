@@ -47,10 +47,14 @@ export function addInferenceService(registry: Registry, protos: Protos, engine: 
     version: engine.serverVersion,
     extensions: engine.extensions,
   }));
-  addControl(registry, method('ModelMetadata'), ({ name, version }: ModelRef) => engine.modelMetadata(name, version));
-  addControl(registry, method('ModelConfig'), ({ name, version }: ModelRef) => ({
-    config: engine.modelConfig(name, version),
-  }));
+  addControl(registry, method('ModelMetadata'), async ({ name, version }: ModelRef, deadlineMs) => {
+    await engine.whenReady(name, version, deadlineMs);
+    return engine.modelMetadata(name, version);
+  });
+  addControl(registry, method('ModelConfig'), async ({ name, version }: ModelRef, deadlineMs) => {
+    await engine.whenReady(name, version, deadlineMs);
+    return { config: engine.modelConfig(name, version) };
+  });
   addControl(registry, method('ModelStatistics'), ({ name, version }: ModelRef) => ({
     model_stats: engine.modelStatistics(name, version),
   }));

@@ -137,7 +137,11 @@ export function createInferHandler(options: InferOptions): InferHandler {
     reservation: Reservation,
   ): InferBody | Promise<InferBody> {
     const length = jsonLength(headerLength, body.length);
-    if (headerLength !== undefined && length === 0) return composeRawInfer(body, engine, modelName, modelVersion);
+    if (headerLength !== undefined && length === 0) {
+      // What the bytes are, only the model says.
+      const known = engine.whenReady(modelName, modelVersion, Infinity);
+      return known.then(() => composeRawInfer(body, engine, modelName, modelVersion));
+    }
     const binary = headerLength !== undefined;
     const tail = body.subarray(length);
     const compose = (json: JsonInferRequest): InferBody => composeInfer(json, tail, modelName, binary);

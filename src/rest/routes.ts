@@ -55,11 +55,13 @@ export function createRoutes(options: RouteOptions): Route[] {
       path: '/v2/models/stats',
       handle: (exchange) => exchange.sendJson(200, { model_stats: engine.modelStatistics('', '') }),
     },
-    ...perModel('GET', '', (exchange, { model, version }) => {
+    ...perModel('GET', '', async (exchange, { model, version }) => {
+      await engine.whenReady(model, version, Infinity);
       exchange.sendJson(200, engine.modelMetadata(model, version));
     }),
     ...perModel('GET', '/ready', (exchange, params) => modelReady(exchange, engine, params)),
-    ...perModel('GET', '/config', (exchange, { model, version }) => {
+    ...perModel('GET', '/config', async (exchange, { model, version }) => {
+      await engine.whenReady(model, version, Infinity);
       exchange.sendJson(200, engine.modelConfig(model, version));
     }),
     ...perModel('GET', '/stats', (exchange, { model, version }) => {

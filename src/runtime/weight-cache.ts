@@ -64,7 +64,7 @@ export class WeightCache {
     try {
       const files = await filesOf(model);
       const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
-      if (!external && bytes < this.#options.minBytes) return undefined;
+      if (!external && this.copies(sessions, bytes, external) > 1) return undefined;
       await this.#ownRoot();
       const directory = join(this.#options.directory, await this.#key(model, settings, files));
       const summary = (await readSummary(join(directory, 'scan.json'))) ?? (await this.#makeOnce(directory, compile));
@@ -74,6 +74,11 @@ export class WeightCache {
       this.#options.log.warn({ error }, 'weights are not shared between workers: the model cache could not be used');
       return undefined;
     }
+  }
+
+  /** How many copies of its weights the sessions of a model of `bytes` hold. */
+  copies(sessions: number, bytes: number, isExternal: boolean): number {
+    return isExternal || bytes >= this.#options.minBytes ? 1 : sessions;
   }
 
   #makeOnce(directory: string, compile: (target: string) => Promise<ScanSummary>): Promise<ScanSummary> {

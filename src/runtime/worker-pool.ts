@@ -39,6 +39,9 @@ export interface WorkerPoolOptions {
 /** Threads lost in a row, without a word from any, after which none is replaced any more. */
 const MAX_SILENT_LOSSES = 8;
 
+/** A session that no worker has. */
+const NO_SESSION = -1;
+
 interface Attachment {
   readonly port: MessagePort;
   /** Settles when the worker's one task ends. */
@@ -109,6 +112,11 @@ export class WorkerPool {
   /** Releases a session; the caller has seen to it that no batch of it is running. */
   async unload(worker: number, session: number): Promise<void> {
     await this.#call(worker, { type: 'unload', session });
+  }
+
+  /** Resolves once every worker has answered: its thread runs, and what it imports is loaded. Rejects when one can't. */
+  async ready(): Promise<void> {
+    await Promise.all(this.#attached.map((_, worker) => this.unload(worker, NO_SESSION)));
   }
 
   /** Sends a run message (layout: runtime/messages.ts); the result comes to `onResult`. */

@@ -268,6 +268,8 @@ test('the engine is not ready before its models are', () => {
     workerFile: join(import.meta.dirname, '../../dist/workers/inference-worker.js'),
     preprocessWorkerCount: 1,
     preprocessWorkerFile: join(import.meta.dirname, '../../dist/workers/preprocess-worker.js'),
+    modelMemoryBytes: 0,
+    loadOnFirstUse: false,
     maxTextBytes: 1,
     maxImagePixels: 1,
     sharedMemoryBytes: 1 << 20,

@@ -61,6 +61,8 @@ export async function startEngine(repository: string, options: Partial<CreateEng
     workerFile: WORKER,
     preprocessWorkerCount: 1,
     preprocessWorkerFile: join(import.meta.dirname, '../../dist/workers/preprocess-worker.js'),
+    modelMemoryBytes: 0,
+    loadOnFirstUse: false,
     maxTextBytes: 1 << 18,
     maxImagePixels: 1 << 24,
     sharedMemoryBytes: 1 << 26,
