@@ -17,6 +17,7 @@ import {
   type ParameterMap,
   readName,
   readStringParameter,
+  readVersionV1,
   tooMany,
 } from './infer-fields.js';
 import { DELIMITED, FIXED32, WireReader } from './wire-reader.js';
@@ -38,7 +39,7 @@ export function decodeMultimodalInferRequest(bytes: Buffer): DecodedInfer {
         modelName = readName(reader, 'model name');
         break;
       case 18:
-        modelVersion = readName(reader, 'model version');
+        modelVersion = readVersionV1(reader);
         break;
       case 26:
         if (inputs.length === MAX_TENSORS) throw tooMany('inputs', MAX_TENSORS);

@@ -16,6 +16,7 @@ import {
   readName,
   readShape,
   readStringParameter,
+  readVersionV1,
   tooMany,
 } from './infer-fields.js';
 import { WireReader } from './wire-reader.js';
@@ -36,7 +37,7 @@ export function decodeModelInferRequestV1(bytes: Buffer): DecodedInfer {
         modelName = readName(reader, 'model name');
         break;
       case 18:
-        modelVersion = readName(reader, 'model version');
+        modelVersion = readVersionV1(reader);
         break;
       case 26:
         if (inputs.length === MAX_TENSORS) throw tooMany('inputs', MAX_TENSORS);

@@ -35,6 +35,11 @@ export function readName(reader: WireReader, what: string): string {
   return reader.text();
 }
 
+/** The small contract's `model_version`: its own example asks for "1.0", which is this server's version 1. */
+export function readVersionV1(reader: WireReader): string {
+  return readName(reader, 'model version').replace(/^([1-9]\d*)\.0$/, '$1');
+}
+
 /** One occurrence of a `repeated int64 shape` field, packed or not, appended to `shape`. */
 export function readShape(reader: WireReader, wireType: number, shape: number[]): void {
   if (wireType === VARINT) {

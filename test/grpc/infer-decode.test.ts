@@ -333,6 +333,20 @@ describe('inference.v1.ModelInferRequest', () => {
     delimited(4, delimited(1, 'alone')),
   ]);
 
+  test('the version "1.0", which its example client asks for, is 1', () => {
+    const versionOf = (version: string) =>
+      decodeModelInferRequestV1(Buffer.concat([delimited(1, 'simple'), delimited(2, version)])).modelVersion;
+    expect(['1.0', '12.0', '1', '', '1.1', '0.0', '1.00'].map(versionOf)).toEqual([
+      '1',
+      '12',
+      '1',
+      '',
+      '1.1',
+      '0.0',
+      '1.00',
+    ]);
+  });
+
   test('is read with every field, and a tensor without raw_contents has no bytes', () => {
     const decoded = decodeModelInferRequestV1(bytes);
     expect(decoded).toMatchObject({ modelName: 'simple', modelVersion: '1', id: '', outputs: [], arm: 'grpc_raw' });
