@@ -1,0 +1,164 @@
+/** Hugging Face's folders loaded by a real engine: layouts, which file, what a request may leave out, pooling on every path of a session. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { InferenceEngine } from '../../src/engine/engine.js';
+import { infer, rawStrings, startEngine, temporaryDirectory, tensor } from '../support/engine.js';
+import { writeImageModel, writeTextModel } from '../support/huggingface.js';
+
+const ids = (name: string, ...values: number[]) =>
+  tensor(name, 'INT64', [1, values.length], BigInt64Array.from(values, BigInt));
+const rawInputs = [ids('input_ids', 2, 7, 8, 3), ids('attention_mask', 1, 1, 1, 1), ids('token_type_ids', 0, 0, 0, 0)];
+const text = (...texts: string[]) => ({
+  name: 'text',
+  datatype: 'BYTES',
+  shape: [texts.length, 1],
+  data: rawStrings(...texts),
+});
+
+const states = (engine: InferenceEngine) =>
+  Object.fromEntries(engine.repositoryIndex(false).map(({ name, state, reason }) => [name, reason || state]));
+
+const names = (tensors: readonly { name: string }[]) => tensors.map(({ name }) => name);
+
+test('a folder loads in each layout, says which file it took, and takes text and raw tensors', async () => {
+  const repository = temporaryDirectory();
+  writeTextModel(repository, 'triton', { head: 'echo' });
+  writeTextModel(repository, 'optimum', { head: 'echo', layout: 'optimum' });
+  writeTextModel(repository, 'flat', { head: 'echo', layout: 'flat' });
+  writeTextModel(repository, 'quantized', { head: 'echo', layout: 'optimum', onnxFile: 'model_quantized.onnx' });
+  writeTextModel(repository, 'named', {
+    head: 'echo',
+    layout: 'optimum',
+    onnxFile: 'model_fp16.onnx',
+    config: 'default_model_filename: "model_fp16.onnx"',
+    files: { 'onnx/model.onnx': 'no model' },
+  });
+  const files = {
+    triton: '1/model.onnx',
+    optimum: 'onnx/model.onnx',
+    flat: 'model.onnx',
+    quantized: 'onnx/model_quantized.onnx',
+    named: 'onnx/model_fp16.onnx',
+  };
+  const { engine, stop, logged } = await startEngine(repository);
+  for (const [modelName, file] of Object.entries(files)) {
+    expect(states(engine)[modelName]).toBe('READY');
+    expect(logged.some((line) => line.includes(`"model":"${modelName}","version":1,"file":"${file}"`))).toBe(true);
+    const filename = engine.modelConfig(modelName, '').default_model_filename;
+    expect(filename).toBe(modelName === 'triton' ? 'model.onnx' : file);
+    expect(names(engine.modelMetadata(modelName, '1').inputs).slice(0, 2)).toEqual(['text', 'text_pair']);
+    const raw = await infer(engine, { modelName, inputs: rawInputs });
+    expect(raw.outputs[0]).toMatchObject({ name: 'tokens', shape: [1, 4], data: Uint8Array.from(rawInputs[0]!.data) });
+    const said = await infer(engine, { modelName, inputs: [text('hello')] });
+    expect(said.inputTokens).toBe(said.outputs[0]!.shape[1]);
+  }
+  await stop();
+});
+
+test('the path of one folder is a repository of one model', async () => {
+  const repository = temporaryDirectory();
+  const { directory } = writeTextModel(repository, 'mounted', { head: 'echo', layout: 'optimum' });
+  const { engine, stop } = await startEngine(directory);
+  expect(states(engine)).toEqual({ mounted: 'READY' });
+  await stop();
+});
+
+test('an embedding that is pooled comes alone, and the tokens where they are asked for', async () => {
+  const repository = temporaryDirectory();
+  writeTextModel(repository, 'pooled', { head: 'hidden', layout: 'optimum', pooling: ['mean'], normalize: true });
+  const { engine, stop } = await startEngine(repository);
+  expect(names(engine.modelMetadata('pooled', '').outputs)).toEqual(['sentence_embedding', 'last_hidden_state']);
+  expect(engine.modelContent('pooled', '').embeddingOutput).toBe('sentence_embedding');
+  const plain = await infer(engine, { modelName: 'pooled', inputs: rawInputs });
+  expect(plain.outputs.map(({ name, shape }) => [name, shape])).toEqual([['sentence_embedding', [1, 8]]]);
+  const outputs = [{ name: 'last_hidden_state' }, { name: 'sentence_embedding' }];
+  const both = await infer(engine, { modelName: 'pooled', inputs: rawInputs, outputs });
+  expect(names(both.outputs)).toEqual(['last_hidden_state', 'sentence_embedding']);
+  expect(both.outputs[1]!.data).toEqual(plain.outputs[0]!.data);
+  await stop();
+});
+
+test('a model that was saved again for sharing pools all the same', async () => {
+  const repository = temporaryDirectory();
+  writeTextModel(repository, 'pooled', { head: 'hidden', layout: 'optimum', pooling: ['cls'] });
+  const alone = await startEngine(repository);
+  const expected = await infer(alone.engine, { modelName: 'pooled', inputs: rawInputs });
+  await alone.stop();
+  const shared = await startEngine(repository, { weightSharingMinBytes: 1 });
+  const answer = await infer(shared.engine, { modelName: 'pooled', inputs: rawInputs });
+  await shared.stop();
+  expect(shared.logged.join('\n')).toContain('"sharedWeights":true');
+  expect(answer.outputs).toEqual(expected.outputs);
+});
+
+test('a module that is not done here is told in the log, and the rest is served', async () => {
+  const repository = temporaryDirectory();
+  const modules = ['Transformer', 'Pooling', 'Dense'].map((type, idx) => ({
+    idx,
+    path: type === 'Transformer' ? '' : `${idx}_${type}`,
+    type: `sentence_transformers.models.${type}`,
+  }));
+  writeTextModel(repository, 'dense', { head: 'hidden', files: { 'modules.json': JSON.stringify(modules) } });
+  const { engine, stop, logged } = await startEngine(repository);
+  expect(logged.filter((line) => line.startsWith('warn'))).toEqual([
+    expect.stringContaining("no embeddings are given: its modules.json has a module 'Dense'"),
+  ]);
+  expect(engine.modelContent('dense', '')).toMatchObject({ embeddingOutput: undefined });
+  const { outputs } = await infer(engine, { modelName: 'dense', inputs: rawInputs });
+  expect(names(outputs)).toEqual(['last_hidden_state']);
+  await stop();
+});
+
+test('files that are wrong fail the model with file and field, and no other', async () => {
+  const repository = temporaryDirectory();
+  writeTextModel(repository, 'good', { head: 'classifier', labels: ['a', 'b', 'c'] });
+  writeTextModel(repository, 'cut', { head: 'echo', files: { 'tokenizer.json': '{"model": {' } });
+  writeTextModel(repository, 'side', { head: 'echo', files: { 'tokenizer_config.json': '{"padding_side": 1}' } });
+  writeImageModel(repository, 'size', { height: 8, width: 8, preprocessor: { size: 9 } });
+  writeImageModel(repository, 'labels', {
+    config: 'output [ { name: "means" data_type: TYPE_FP32 dims: [3] label_filename: "labels.txt" } ]',
+  });
+  const { engine, stop } = await startEngine(repository);
+  expect(states(engine)).toEqual({
+    good: 'READY',
+    cut: "file 'tokenizer.json' of model 'cut' is not valid JSON: it is no whole object",
+    side: "file 'tokenizer_config.json' of model 'side': 'padding_side' must be a string, got 1",
+    size: expect.stringMatching(
+      /^file 'preprocessor_config.json' of model 'size': 'size' must be such that .* not 9 x 9, got 9$/,
+    ),
+    labels: "unable to find file 'labels.txt' of model 'labels'",
+  });
+  await stop();
+});
+
+test('a text model is given to a worker that replaces a lost one with its pooling', async () => {
+  const repository = temporaryDirectory();
+  writeTextModel(repository, 'pooled', {
+    head: 'hidden',
+    pooling: ['mean'],
+    config: 'max_batch_size: 16',
+  });
+  const file = join(temporaryDirectory(), 'die.mjs');
+  const real = join(import.meta.dirname, '../../dist/workers/inference-worker.js');
+  // Ends when a batch of exactly 13 rows arrives.
+  writeFileSync(
+    file,
+    `import serve from ${JSON.stringify(real)};
+export default ({ port }) => {
+  port.on('message', (message) => { if (Array.isArray(message) && message[8] === 13) process.exit(3); });
+  return serve({ port });
+};\n`,
+  );
+  const { engine, stop } = await startEngine(repository, { workerFile: file, workerCount: 1 });
+  const rows = (count: number) =>
+    ['input_ids', 'attention_mask', 'token_type_ids'].map((name) =>
+      tensor(name, 'INT64', [count, 2], new BigInt64Array(2 * count).fill(1n)),
+    );
+  const before = await infer(engine, { modelName: 'pooled', inputs: rows(1) });
+  await expect(infer(engine, { modelName: 'pooled', inputs: rows(13) })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  const after = await infer(engine, { modelName: 'pooled', inputs: rows(1) });
+  expect(after.outputs).toEqual(before.outputs);
+  expect(names(after.outputs)).toEqual(['sentence_embedding']);
+  await stop();
+});
