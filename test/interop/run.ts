@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DATATYPES, type Datatype } from '../../src/base/datatype.js';
+import { writeTextModel } from '../support/huggingface.js';
 import { identityModel, slowModel, stringModel, writeModel } from '../support/onnx.js';
 import { startServer } from '../support/server.js';
 import { runGrpcurl } from './grpcurl.js';
@@ -32,7 +33,10 @@ const FILES = [
   'digits/labels.txt',
 ];
 
-/** The models that come with the server, `identity_<datatype>`, `strings`, and `slow`, which takes a second. */
+/**
+ * The models that come with the server, `identity_<datatype>`, `strings`, `sentences`, which embeds texts, and `slow`, which takes a
+ * second.
+ */
 function makeRepository(directory: string): void {
   for (const file of FILES) {
     mkdirSync(dirname(join(directory, file)), { recursive: true });
@@ -43,6 +47,7 @@ function makeRepository(directory: string): void {
     writeModel(directory, `identity_${datatype}`, { versions: { 1: identityModel(datatype, ['n']) } });
   }
   writeModel(directory, 'strings', { versions: { 1: stringModel() } });
+  writeTextModel(directory, 'sentences', { head: 'hidden', pooling: ['mean'], normalize: true });
   writeModel(directory, 'slow', { versions: { 1: slowModel(3_000) } });
 }
 
