@@ -29,6 +29,8 @@ beforeAll(async () => {
   }));
   const dense = { 'modules.json': JSON.stringify(modules) };
   writeTextModel(repository, 'dense', { ...sentence, head: 'hidden', pooling: ['mean'], files: dense });
+  const lazy = 'parameters { key: "load_on_first_use" value { string_value: "true" } }';
+  writeTextModel(repository, 'lazy', { ...sentence, head: 'hidden', pooling: ['mean'], config: lazy });
   writeTextModel(repository, 'classes', { head: 'classifier', labels: ['good', 'bad'] });
   writeModel(repository, 'sums', { versions: { 1: addSubModel('FP32', [4]) } });
   server = await startServer({ repository });
@@ -145,6 +147,19 @@ test('a model that gives no embeddings says why', async () => {
   }
 });
 
+test('a model that loads on first use is listed before, and many requests at once get their answer from it', async () => {
+  expect(await client.models.retrieve('lazy')).toMatchObject({ id: 'lazy' });
+  const replies = await Promise.all(
+    Array.from({ length: 20 }, () => client.embeddings.create({ model: 'lazy', input: ['hello', 'hello world'] })),
+  );
+  const [first, second] = (await client.embeddings.create({ model: 'sentences', input: ['hello', 'hello world'] }))
+    .data;
+  for (const { data } of replies) {
+    expectClose(data[0]!.embedding, first!.embedding);
+    expectClose(data[1]!.embedding, second!.embedding);
+  }
+});
+
 test('tokens outside the vocabulary are refused and the next request is served', async () => {
   const refused = await client.embeddings
     .create({
@@ -163,6 +178,7 @@ test('models are listed, and one request counts as one in the metrics, with its 
   expect((await client.models.list()).data.map(({ id }) => id).sort()).toEqual([
     'classes',
     'dense',
+    'lazy',
     'matryoshka',
     'sentences',
     'sums',
