@@ -1,5 +1,7 @@
-import { readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
 import { afterAll, expect, test } from 'vitest';
 
 process.env.ORT_DISABLE_TELEMETRY = '1';
@@ -8,7 +10,11 @@ const { InferenceSession, Tensor } = await import('onnxruntime-node');
 const MODELS = fileURLToPath(new URL('../models/', import.meta.url));
 const simple = await InferenceSession.create(`${MODELS}simple/1/model.onnx`, { intraOpNumThreads: 1 });
 const digits = await InferenceSession.create(`${MODELS}digits/1/model.onnx`, { intraOpNumThreads: 1 });
+const pictures = await InferenceSession.create(`${MODELS}image-classification/onnx/model.onnx`, {
+  intraOpNumThreads: 1,
+});
 afterAll(async () => {
+  await pictures.release();
   await simple.release();
   await digits.release();
 });
@@ -73,7 +79,61 @@ test('digits has one label per probability', () => {
   expect(readFileSync(`${MODELS}digits/config.pbtxt`, 'utf8')).toContain('label_filename: "labels.txt"');
 });
 
+test('image-classification takes any height and width, and each row of a batch by itself', async () => {
+  for (const [height, width] of [
+    [16, 16],
+    [33, 65],
+    [224, 224],
+    [100, 1000],
+  ] as const) {
+    const values = Float32Array.from({ length: 2 * 3 * height * width }, (_, i) => Math.sin(i * 0.7) * (i % 5));
+    const { logits } = await pictures.run({ pixel_values: new Tensor('float32', values, [2, 3, height, width]) });
+    expect(logits!.dims).toEqual([2, 10]);
+    const second = new Tensor('float32', values.slice(values.length / 2), [1, 3, height, width]);
+    const alone = await pictures.run({ pixel_values: second });
+    expect([...(logits!.data as Float32Array).slice(10)]).toEqual([...(alone.logits!.data as Float32Array)]);
+  }
+});
+
+test('image-classification sees the held-out cat of its sample', async () => {
+  const { image_mean, image_std, crop_size, id2label } = {
+    ...JSON.parse(readFileSync(`${MODELS}image-classification/preprocessor_config.json`, 'utf8')),
+    ...JSON.parse(readFileSync(`${MODELS}image-classification/config.json`, 'utf8')),
+  };
+  const { height, width } = crop_size;
+  const pixels = await sharp(`${MODELS}image-classification/sample.jpg`).resize(width, height).raw().toBuffer();
+  const planes = Float32Array.from({ length: 3 * height * width }, (_, i) => {
+    const channel = Math.floor(i / (height * width));
+    return (pixels[(i % (height * width)) * 3 + channel]! / 255 - image_mean[channel]) / image_std[channel];
+  });
+  const { logits } = await pictures.run({ pixel_values: new Tensor('float32', planes, [1, 3, height, width]) });
+  const values = [...(logits!.data as Float32Array)];
+  expect(Object.keys(id2label).length).toBe(values.length);
+  expect(id2label[values.indexOf(Math.max(...values))]).toBe('cat');
+});
+
+test('digits reads its sample pictures', async () => {
+  const { size, rescale_factor } = JSON.parse(readFileSync(`${MODELS}digits/preprocessor_config.json`, 'utf8'));
+  for (const [file, digit] of [
+    ['sample.png', 7n],
+    ['sample.jpg', 3n],
+  ] as const) {
+    const picture = sharp(`${MODELS}digits/${file}`).greyscale();
+    const pixels = await picture.resize(size.width, size.height, { fit: 'fill', kernel: 'linear' }).raw().toBuffer();
+    const image = new Tensor(
+      'float32',
+      Float32Array.from(pixels, (grey) => grey * rescale_factor),
+      [1, 64],
+    );
+    const { label } = await digits.run({ image });
+    expect(label!.data).toEqual(BigInt64Array.of(digit));
+  }
+});
+
 test('the committed models stay small', () => {
   for (const model of ['simple', 'digits'])
     expect(statSync(`${MODELS}${model}/1/model.onnx`).size).toBeLessThan(500_000);
+  const files = readdirSync(MODELS, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const bytes = files.reduce((sum, entry) => sum + statSync(join(entry.parentPath, entry.name)).size, 0);
+  expect(bytes).toBeLessThan(16_000_000);
 });
