@@ -6,17 +6,20 @@ import { TokenTemplate } from '../../workers/token-template.js';
 import { createTokenizer } from '../../workers/tokenizer.js';
 
 const FIXTURES = join(import.meta.dirname, '../fixtures/tokenizers');
-const read = (file: string): unknown => JSON.parse(readFileSync(join(FIXTURES, file), 'utf8'));
+const read = (file: string): unknown[] =>
+  readFileSync(join(FIXTURES, file), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
 
-interface Expected {
-  alone: string[];
-  cut: string[];
-  pairs: string[];
-  left: string[];
+interface Fixture {
+  name: string;
+  tokenizer: unknown;
+  expected: Record<'alone' | 'cut' | 'pairs' | 'left', string[]>;
 }
 
-const texts = read('strings.json') as string[];
-const expected = read('expected.json') as Record<string, Expected>;
+const texts = read('strings.jsonl') as string[];
+const fixtures = read('tokenizers.jsonl') as Fixture[];
 
 /** As make.py has it: the number of tokens, and the beginning of a hash of ids and types. */
 function digest({ ids, typeIds }: { ids: readonly number[]; typeIds: readonly number[] }): string {
@@ -24,10 +27,10 @@ function digest({ ids, typeIds }: { ids: readonly number[]; typeIds: readonly nu
   return `${ids.length}:${hash.digest('hex').slice(0, 5)}`;
 }
 
-describe.each(Object.keys(expected))('with the tokenizer %s', (name) => {
-  const tokenizer = createTokenizer(read(`${name}/tokenizer.json`));
+describe.each(fixtures)('with the tokenizer $name', ({ tokenizer: json, expected }) => {
+  const tokenizer = createTokenizer(json);
   const encoded = texts.map((text) => tokenizer.encode(text) as number[]);
-  const after = (i: number): number[] => encoded[(i + 1) % encoded.length]!;
+  const follower = (i: number): number[] => encoded[(i + 1) % encoded.length]!;
   const right = new TokenTemplate(tokenizer.postProcessor, { addSpecialTokens: true, truncationSide: 'right' });
   const left = new TokenTemplate(tokenizer.postProcessor, { addSpecialTokens: false, truncationSide: 'left' });
   /** Texts whose tokens are not Python's. */
@@ -36,20 +39,18 @@ describe.each(Object.keys(expected))('with the tokenizer %s', (name) => {
 
   test('a thousand strings have the ids that Python gives', () => {
     expect(texts).toHaveLength(1000);
-    expect(wrong((ids) => digest(right.row(ids, undefined, Number.MAX_SAFE_INTEGER)), expected[name]!.alone)).toEqual(
-      [],
-    );
+    expect(wrong((ids) => digest(right.row(ids, undefined, Number.MAX_SAFE_INTEGER)), expected.alone)).toEqual([]);
   });
 
   test('they are cut as Python cuts them', () => {
-    expect(wrong((ids) => digest(right.row(ids, undefined, 12)), expected[name]!.cut)).toEqual([]);
+    expect(wrong((ids) => digest(right.row(ids, undefined, 12)), expected.cut)).toEqual([]);
   });
 
   test('pairs are put together and cut as Python does it', () => {
-    expect(wrong((ids, i) => digest(right.row(ids, after(i), 20)), expected[name]!.pairs)).toEqual([]);
+    expect(wrong((ids, i) => digest(right.row(ids, follower(i), 20)), expected.pairs)).toEqual([]);
   });
 
   test('pairs are cut from the left, and nothing is added where nothing is wanted', () => {
-    expect(wrong((ids, i) => digest(left.row(ids, after(i), 20)), expected[name]!.left)).toEqual([]);
+    expect(wrong((ids, i) => digest(left.row(ids, follower(i), 20)), expected.left)).toEqual([]);
   });
 });
