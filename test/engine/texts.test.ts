@@ -70,6 +70,10 @@ describe.each(['right', 'left'])('with padding on the %s', (side) => {
     const lengths = [20, 19, 18, 20, 17, 20, 16, 19];
     const together = await Promise.all(lengths.map((length, i) => embed(`${side}-together`, idsOf(length, i))));
     expect(executions(`${side}-together`)).toEqual([[8, 1]]);
+    const { tokenCount, paddingTokenCount } = running.engine
+      .slots()
+      .find(({ name }) => name === `${side}-together`)!.statistics;
+    expect([tokenCount, paddingTokenCount]).toEqual([8 * 20, 8 * 20 - 149]);
     for (const [i, length] of lengths.entries()) {
       expect(together[i]!.outputs.map(({ shape }) => shape)).toEqual([
         [1, length, HIDDEN],
