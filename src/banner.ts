@@ -4,7 +4,7 @@
  * Called by `src/server.ts`, once, for stdout. Pure text.
  */
 import { DATATYPES } from './base/datatype.js';
-import type { ModelIndexEntry, ModelMetadata, TensorMetadata } from './engine/types.js';
+import type { ModelContent, ModelIndexEntry, ModelMetadata, TensorMetadata } from './engine/types.js';
 
 export interface BannerFacts {
   readonly name: string;
@@ -13,7 +13,7 @@ export interface BannerFacts {
   readonly addresses: readonly (readonly [label: string, address: string])[];
   readonly models: readonly ModelIndexEntry[];
   /** Loaded models, for the command. */
-  readonly metadata: readonly ModelMetadata[];
+  readonly metadata: readonly (ModelMetadata & { readonly content: ModelContent })[];
   /** Base URL of REST as this machine reaches it; undefined when REST is off. */
   readonly httpUrl: string | undefined;
   /** Address of gRPC likewise. */
@@ -51,6 +51,7 @@ export function banner(facts: BannerFacts): string {
 /** A curl or grpcurl command for the ready model with the fewest input elements. */
 function firstInference({ metadata, httpUrl, grpcTarget }: BannerFacts): string | undefined {
   const counted = metadata
+    .map((model) => ({ name: model.name, inputs: sampleInputs(model) }))
     .map((model) => ({ model, count: model.inputs.reduce((sum, input) => sum + elements(input), 0) }))
     .filter(({ count }) => count <= MAX_ELEMENTS)
     .sort((a, b) => a.count - b.count);
@@ -70,9 +71,16 @@ function firstInference({ metadata, httpUrl, grpcTarget }: BannerFacts): string 
   const request = {
     model_name: model.name,
     inputs: model.inputs.map((input) => ({ name: input.name, datatype: input.datatype, shape: shapeOf(input) })),
-    raw_input_contents: model.inputs.map((input) => zeros(input).toString('base64')),
+    raw_input_contents: model.inputs.map((input) => sampleBytes(input).toString('base64')),
   };
   return `grpcurl -plaintext -d '${JSON.stringify(request)}' ${grpcTarget} inference.GRPCInferenceService/ModelInfer`;
+}
+
+/** A text where the model takes one, else its raw tensors: pictures are not for pasting. */
+function sampleInputs({ inputs, content }: BannerFacts['metadata'][number]): readonly TensorMetadata[] {
+  const text = content.inputs.find(({ kind }) => kind === 'text');
+  if (text) return inputs.filter(({ name }) => name === text.name);
+  return inputs.filter(({ name }) => !content.inputs.some((own) => own.name === name));
 }
 
 function shapeOf({ shape }: TensorMetadata): number[] {
@@ -90,6 +98,9 @@ function sampleData(input: TensorMetadata): (number | boolean | string)[] {
   });
 }
 
-function zeros(input: TensorMetadata): Buffer {
-  return Buffer.alloc(elements(input) * (DATATYPES[input.datatype].byteSize || 4));
+/** Zeros; for each string one that a tokenizer has something to do with. */
+function sampleBytes(input: TensorMetadata): Buffer {
+  if (input.datatype !== 'BYTES') return Buffer.alloc(elements(input) * DATATYPES[input.datatype].byteSize);
+  const element = Buffer.concat([Buffer.of(5, 0, 0, 0), Buffer.from('hello')]);
+  return Buffer.concat(Array.from({ length: elements(input) }, () => element));
 }

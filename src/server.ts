@@ -100,7 +100,10 @@ async function serve(config: Config): Promise<void> {
       version: packageVersion(),
       addresses,
       models: index,
-      metadata: engine.readyModels().map(({ name, version }) => engine.modelMetadata(name, version)),
+      metadata: engine.readyModels().map(({ name, version }) => ({
+        ...engine.modelMetadata(name, version),
+        content: engine.modelContent(name, version),
+      })),
       httpUrl: config.httpUseSsl || config.httpUseSslMutual ? undefined : reach('REST'),
       grpcTarget: config.grpcUseSsl || config.grpcUseSslMutual ? undefined : reach('gRPC'),
     }),
