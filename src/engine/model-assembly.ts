@@ -15,7 +15,7 @@ import { inOrderOfUse } from './huggingface-outputs.js';
 import type { Model } from './model.js';
 import { completeModelConfig } from './model-complete.js';
 import type { InputConfig, ModelConfig, OnnxTensor, TensorConfig } from './model-config.js';
-import { withContents } from './model-config-contents.js';
+import { withContents, withoutContents } from './model-config-contents.js';
 import type { RawConfig } from './model-config-raw.js';
 import type { RepositoryEntry } from './repository.js';
 import { readLabels } from './repository-file.js';
@@ -51,7 +51,7 @@ export async function assembleModel(
 ): Promise<{ model: Model; notes: readonly string[] }> {
   const onnxInputs = metadata.inputs.map(onnxTensor);
   const bare = completeModelConfig(
-    raw,
+    withoutContents(raw, onnxInputs),
     { inputs: onnxInputs, outputs: inOrderOfUse(folder, metadata.outputs.map(onnxTensor)) },
     {
       modelName: entry.name,

@@ -96,17 +96,18 @@ export async function readLabels(entry: RepositoryEntry, filename: string): Prom
 }
 
 /**
- * Content of a file that a model's directory may hold; `field` says who named it. Undefined where there is none. Throws
- * INVALID_ARGUMENT for one that has more than `most` bytes or can't be read.
+ * Content of a file that a model's directory may hold. `field` is the configuration's that names it; without one the name is ours, and
+ * links are followed wherever they lead, as for the model file: the Hub's cache is made of links. Undefined where there is none.
+ * Throws INVALID_ARGUMENT for one that has more than `most` bytes or can't be read.
  */
 export async function readOptional(
   entry: RepositoryEntry,
   filename: string,
-  { most, field = 'file name' }: { readonly most: number; readonly field?: string },
+  { most, field }: { readonly most: number; readonly field?: string },
 ): Promise<Uint8Array | undefined> {
-  checkInside(filename, entry, field);
+  if (field !== undefined) checkInside(filename, entry, field);
   try {
-    return await read(entry, filename, most);
+    return await read(entry, filename, most, field !== undefined);
   } catch (error) {
     if (error instanceof ServeError && error.code === 'NOT_FOUND') return undefined;
     throw error;
@@ -127,7 +128,7 @@ function checkInside(filename: string, entry: RepositoryEntry, field: string): v
   );
 }
 
-async function read(entry: RepositoryEntry, filename: string, most: number): Promise<Uint8Array> {
+async function read(entry: RepositoryEntry, filename: string, most: number, mustStay = true): Promise<Uint8Array> {
   const subject = `file '${printable(filename, 256)}' of model '${printable(entry.name, 256)}'`;
   const failed = (error: NodeJS.ErrnoException): never => {
     if (error.code === 'ENOENT') throw new ServeError('NOT_FOUND', `unable to find ${subject}`);
@@ -137,7 +138,7 @@ async function read(entry: RepositoryEntry, filename: string, most: number): Pro
   const root = await realpath(entry.directory).catch(failed);
   const path = await realpath(join(entry.directory, filename)).catch(failed);
   const below = relative(root, path);
-  if (isAbsolute(below) || below.split(sep).includes('..'))
+  if (mustStay && (isAbsolute(below) || below.split(sep).includes('..')))
     throw invalid(`${subject} lies outside the model's directory`);
   // Not blocking, for a pipe in its place would hold the open for ever.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(failed);

@@ -38,7 +38,7 @@ async function load(files: Files, tensors: Tensors, { config = '', standard = 4,
       version: 1,
       folder: hub,
       session: 0,
-      metadata: { ...tensors, integerDivision: false, loadMs: 0 },
+      metadata: { ...tensors, integerDivision: false, loadMs: 0, grownBytes: 0 },
       integerDivision: false,
       statistics: new Statistics(),
     },
@@ -435,12 +435,22 @@ describe('files that can not be read are refused by name', () => {
     await expect(load(files, { inputs: BERT_INPUTS, outputs: [HIDDEN] })).rejects.toThrow(message);
   });
 
-  test('when they lie outside of the model', async () => {
-    const entry = folder({});
-    writeFileSync(join(entry.directory, '../secret.json'), '{"pad_token_id": "secret"}');
-    symlinkSync('../secret.json', join(entry.directory, 'config.json'));
-    await expect(readHubFolder(entry, join(entry.directory, '1/model.onnx'))).rejects.toThrow(
-      "file 'config.json' of model 'm' lies outside the model's directory",
+  test("but not for being links, as in the Hub's cache, unless another file names them", async () => {
+    const linked = (link: string, files: Record<string, unknown> = {}) => {
+      const entry = folder(files);
+      const path = join(entry.directory, link);
+      mkdirSync(dirname(path), { recursive: true });
+      const blob = join(entry.directory, '../blob');
+      writeFileSync(blob, '{"pad_token_id": "one"}');
+      symlinkSync(blob, path);
+      return readHubFolder(entry, join(entry.directory, '1/model.onnx'));
+    };
+    await expect(linked('config.json')).rejects.toThrow(
+      "file 'config.json' of model 'm': 'pad_token_id' must be a number",
+    );
+    const modules = [{ type: 'sentence_transformers.models.Pooling', path: '1_Pooling' }];
+    await expect(linked('1_Pooling/config.json', { 'modules.json': modules })).rejects.toThrow(
+      "'1_Pooling/config.json' of model 'm' lies outside the model's directory",
     );
   });
 

@@ -162,3 +162,26 @@ export default ({ port }) => {
   expect(names(after.outputs)).toEqual(['sentence_embedding']);
   await stop();
 });
+
+test('the configuration that the server completed can be written down as the model’s own', async () => {
+  const repository = temporaryDirectory();
+  writeTextModel(repository, 'first', { head: 'echo' });
+  const first = await startEngine(repository);
+  const { input, max_batch_size } = first.engine.modelConfig('first', '') as {
+    input: { name: string; data_type: string; dims: number[]; optional: boolean }[];
+    max_batch_size: number;
+  };
+  await first.stop();
+  expect(input.map(({ name, optional }) => [name, optional])).toContainEqual(['text', true]);
+  const lines = input.map(
+    ({ name, data_type, dims, optional }) =>
+      `input { name: "${name}" data_type: ${data_type} dims: [${dims}] optional: ${optional} }`,
+  );
+  const config = `max_batch_size: ${max_batch_size}\n${lines.join('\n')}`;
+  const copies = temporaryDirectory();
+  writeTextModel(copies, 'copy', { head: 'echo', config });
+  const { engine, stop } = await startEngine(copies);
+  expect(states(engine)).toEqual({ copy: 'READY' });
+  expect((engine.modelConfig('copy', '') as { input: unknown }).input).toEqual(input);
+  await stop();
+});
