@@ -26,9 +26,15 @@ const LEAST_VALUE = -1e9;
 /** The region laid out for the embeddings is of another size; the run is to be repeated without one. */
 export class PoolingSurprise extends Error {}
 
-/** Undefined where there is nothing to add: no `spec`, or the file has such an output itself. Throws as {@link Pooling}. */
+/**
+ * Undefined where there is nothing to add: no `spec`, the file has such an output itself, or its outputs, which are `outputs`, have
+ * nothing to pool; the last is served as it is, and whoever asks for an embedding is told.
+ */
 export function createPooling(spec: PoolingSpec | undefined, outputs: readonly SessionTensor[]): Pooling | undefined {
-  return spec && !outputs.some(({ name }) => name === EMBEDDING) ? new Pooling(spec, outputs) : undefined;
+  if (!spec || outputs.some(({ name }) => name === EMBEDDING)) return undefined;
+  const fit = outputs.filter(isPerToken);
+  const source = fit.find(({ name }) => SOURCES.includes(name)) ?? fit[0];
+  return source && new Pooling(spec, source);
 }
 
 export class Pooling {
@@ -41,17 +47,7 @@ export class Pooling {
   #sums: readonly Float64Array[] = [];
   #real = new Uint8Array(0);
 
-  /** Throws INVALID_ARGUMENT where `outputs`, the file's own, have nothing to pool. */
-  constructor(spec: PoolingSpec, outputs: readonly SessionTensor[]) {
-    const fit = outputs.filter(isPerToken);
-    const source = fit.find(({ name }) => SOURCES.includes(name)) ?? fit[0];
-    if (!source) {
-      const all = outputs.map(({ name, ortType, dims }) => `'${name}' ${ortType} [${dims.join(',')}]`).join(', ');
-      throw new ServeError(
-        'INVALID_ARGUMENT',
-        `sentence embeddings are pooled from an output float32 or float16 [batch, tokens, hidden], but the model file has ${all}`,
-      );
-    }
+  constructor(spec: PoolingSpec, source: SessionTensor) {
     const [batch, , hidden] = source.dims as [number | string, number | string, number | string];
     const count = spec.modes.length;
     const width = typeof hidden === 'number' ? hidden * count : count === 1 ? hidden : '';
