@@ -63,18 +63,18 @@ function close(actual: Float32Array, wanted: readonly number[]): void {
 describe.each(Object.keys(MODES) as PoolingSpec['modes'][number][])('%s', (mode) => {
   test.each([false, true])('is what its formula says, normalized: %s', (normalize) => {
     const spec = { modes: [mode], normalize };
-    const { data, dims } = new Pooling(spec, [SOURCE]).run(tensorOf(VECTORS), int64(RIGHT));
+    const { data, dims } = new Pooling(spec, SOURCE).run(tensorOf(VECTORS), int64(RIGHT));
     expect(dims).toEqual([2, HIDDEN]);
     close(data, expected(spec));
   });
 
   test('is the same with padding on the left', () => {
     const spec = { modes: [mode], normalize: false };
-    close(new Pooling(spec, [SOURCE]).run(tensorOf(turned), int64(LEFT)).data, expected(spec));
+    close(new Pooling(spec, SOURCE).run(tensorOf(turned), int64(LEFT)).data, expected(spec));
   });
 
   test('of a row without a real token is a number', () => {
-    const { data } = new Pooling({ modes: [mode], normalize: true }, [SOURCE]).run(
+    const { data } = new Pooling({ modes: [mode], normalize: true }, SOURCE).run(
       tensorOf(VECTORS),
       int64([
         [0, 0, 0, 0],
@@ -87,13 +87,13 @@ describe.each(Object.keys(MODES) as PoolingSpec['modes'][number][])('%s', (mode)
 
 test('several modes are put one behind the other and normalized together', () => {
   const spec: PoolingSpec = { modes: ['mean', 'max', 'cls'], normalize: true };
-  const pooling = new Pooling(spec, [SOURCE]);
+  const pooling = new Pooling(spec, SOURCE);
   expect(pooling.output).toEqual({ name: 'sentence_embedding', ortType: 'float32', dims: ['batch', 9] });
   close(pooling.run(tensorOf(VECTORS), int64(RIGHT)).data, expected(spec));
 });
 
 test('masks of every type are read, and without one every token is real', () => {
-  const pooling = new Pooling({ modes: ['mean'], normalize: false }, [SOURCE]);
+  const pooling = new Pooling({ modes: ['mean'], normalize: false }, SOURCE);
   const mean = (mask: Tensor | undefined) => [...pooling.run(tensorOf(VECTORS), mask).data];
   const reference = mean(int64(RIGHT));
   expect(mean(new Tensor('int32', Int32Array.from(RIGHT.flat()), [2, 4]))).toEqual(reference);
@@ -111,7 +111,7 @@ test('masks of every type are read, and without one every token is real', () => 
 });
 
 test('a 64-bit mask counts whatever is not 0, in its upper half, too', () => {
-  const pooling = new Pooling({ modes: ['lasttoken'], normalize: false }, [SOURCE]);
+  const pooling = new Pooling({ modes: ['lasttoken'], normalize: false }, SOURCE);
   const mask = new Tensor('int64', BigInt64Array.from([1n, 2n ** 40n, 0n, 0n, -1n, 0n, 0n, 0n]), [2, 4]);
   expect([...pooling.run(tensorOf(VECTORS), mask).data]).toEqual([4, 5, -6, 0.25, -1, -2]);
 });
@@ -119,12 +119,12 @@ test('a 64-bit mask counts whatever is not 0, in its upper half, too', () => {
 test('FP16 vectors are pooled, too', () => {
   const bits = Uint16Array.from([0x3c00, 0xc000, 0x0001, 0x4200, 0x4500, 0x83ff]); // 1 -2 2^-24 | 3 5 -1023 x 2^-24
   const source = new Tensor('float16', bits, [1, 2, 3]);
-  const pooling = new Pooling({ modes: ['mean'], normalize: false }, [{ ...SOURCE, ortType: 'float16' }]);
+  const pooling = new Pooling({ modes: ['mean'], normalize: false }, { ...SOURCE, ortType: 'float16' });
   expect([...pooling.run(source, undefined).data]).toEqual([2, 1.5, -511 * 2 ** -24]);
 });
 
 test('the result goes into the memory that is given, and memory of another size is a surprise', () => {
-  const pooling = new Pooling({ modes: ['cls'], normalize: false }, [SOURCE]);
+  const pooling = new Pooling({ modes: ['cls'], normalize: false }, SOURCE);
   const target = new Float32Array(6);
   expect(pooling.run(tensorOf(VECTORS), int64(RIGHT), target).data).toBe(target);
   expect([...target]).toEqual([1, -2, 3, 0.25, -1, -2]);
@@ -132,7 +132,7 @@ test('the result goes into the memory that is given, and memory of another size 
 });
 
 test('a mask of another shape and a source of another rank are refused', () => {
-  const pooling = new Pooling({ modes: ['cls'], normalize: false }, [SOURCE]);
+  const pooling = new Pooling({ modes: ['cls'], normalize: false }, SOURCE);
   expect(() => pooling.run(tensorOf(VECTORS), int64([[1, 1, 1, 1]]))).toThrow(
     "input 'attention_mask' has shape [1,4], but output 'last_hidden_state' has [2,4] tokens",
   );
