@@ -9,10 +9,11 @@ import { copyFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { mlpModel, writeModel } from '../test/support/onnx.js';
+import { converse } from './conversation.js';
 import { floats, grpcBody, MODEL_INFER, outputBytes } from './grpc-body.js';
 import { interleave, median, medianRatio } from './interleave.js';
 import { load, requestsFor, type Target } from './load.js';
-import { bodyFile, spawnServer, startTensorwire, workDirectory } from './peer.js';
+import { bodyFile, startTensorwire, workDirectory } from './peer.js';
 import { assertBytes, GRPC_HEADERS, probeGrpc } from './probe.js';
 import { type Bench, BenchError, type BenchOptions, type Figures, say } from './result.js';
 import type { LoopReply, LoopRequest } from './servers/raw-loop.js';
@@ -35,11 +36,12 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
   const model = writeModels(directory);
   const workers = ['--worker-count', String(threads), '--intra-op-thread-count', '1'];
   const { server, pid, stop } = await startTensorwire(directory, workers);
-  const loop = rawLoop();
+  const loop = converse<LoopRequest, LoopReply>('raw-loop.ts');
   try {
     say(`${threads} worker(s) of 1 thread; 64 requests of one row at a time; max_batch_size ${MAX_BATCH}`);
-    const raw = (batch: number, seconds: number): Promise<number> =>
-      loop.rate({ model, threads, batch, inputs: MODEL.inputs, outputs: MODEL.outputs, ms: seconds * 1000 });
+    const { inputs, outputs } = MODEL;
+    const raw = async (batch: number, seconds: number): Promise<number> =>
+      (await loop.ask({ model, threads, batch, inputs, outputs, ms: seconds * 1000 })).rowsPerSecond;
     const best = await bestBatch(raw, quick ? 0.7 : 1.5);
     const arms = [];
     for (const name of ['batched', 'single'] as const) {
@@ -105,28 +107,4 @@ async function targetOf(name: string, origin: string, pid: number): Promise<Targ
   const url = `${origin}${MODEL_INFER}`;
   const file = bodyFile(workDirectory(), name, body);
   return { name, url, pid, protocol: 'h2', bodyFile: file, headers: GRPC_HEADERS, replyBytes: reply.length };
-}
-
-/** The loop in a process of its own; one question at a time. */
-function rawLoop(): { rate(request: LoopRequest): Promise<number>; end(): void } {
-  const child = spawnServer('raw-loop.ts', [], ['ignore', 'inherit', 'inherit', 'ipc']);
-  const heard = <Message>(): Promise<Message> =>
-    new Promise((resolve, reject) => {
-      const died = (code: number | null): void => reject(new BenchError(`the bare loop ended with ${code}`));
-      child.once('exit', died);
-      child.once('message', (message) => {
-        child.off('exit', died);
-        resolve(message as Message);
-      });
-    });
-  const ready = heard<'ready'>();
-  return {
-    async rate(request) {
-      await ready;
-      const reply = heard<LoopReply>();
-      child.send(request);
-      return (await reply).rowsPerSecond;
-    },
-    end: () => child.disconnect(),
-  };
 }

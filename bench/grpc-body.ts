@@ -35,14 +35,16 @@ function load(): { request: protobuf.Type; response: protobuf.Type } {
 
 /** A request with one input in raw contents as it goes over the wire: flag, length, message. */
 export function grpcBody({ model, input = 'INPUT0', shape, data }: TensorBody): Buffer {
-  const { request } = load();
-  const message = request
-    .encode({
-      modelName: model,
-      inputs: [{ name: input, datatype: 'FP32', shape }],
-      rawInputContents: [bytesOf(data)],
-    })
-    .finish();
+  return grpcFrame({
+    modelName: model,
+    inputs: [{ name: input, datatype: 'FP32', shape }],
+    rawInputContents: [bytesOf(data)],
+  });
+}
+
+/** A ModelInferRequest with its fields in camelCase, in its frame. */
+export function grpcFrame(fields: object): Buffer {
+  const message = load().request.encode(fields).finish();
   const frame = Buffer.alloc(HEAD_BYTES + message.length);
   frame.writeUInt32BE(message.length, 1);
   frame.set(message, HEAD_BYTES);

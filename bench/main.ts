@@ -9,8 +9,9 @@ import { floor } from './floor.js';
 import { rest } from './rest.js';
 import { BenchError, printResult, say } from './result.js';
 import { start } from './start.js';
+import { text } from './text.js';
 
-const BENCHES = [floor, rest, batching, start];
+const BENCHES = [floor, rest, batching, start, text];
 
 // Before ONNX Runtime is loaded anywhere below.
 process.env.ORT_DISABLE_TELEMETRY = '1';
