@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Datatype } from '../../src/base/datatype.js';
 import { Timeline } from '../../src/base/timeline.js';
-import { type Batch, gather, planFor, scatter } from '../../src/engine/batch.js';
+import { type Batch, fitted, gather, planFor, scatter } from '../../src/engine/batch.js';
 import type { Entry } from '../../src/engine/entry.js';
 import type { Model } from '../../src/engine/model.js';
 import type { TensorSpec } from '../../src/engine/tensor-spec.js';
@@ -199,6 +199,15 @@ test('one that was seen with another length is never cut', () => {
     [1, 3],
     [1, 3],
   ]);
+});
+
+test('where memory is short the first half runs, padded to its own longest', () => {
+  const model = textModel({ outputs: [spec('hidden', 'FP32', ['tokens', 1024], 0)] });
+  const slabs = new SlabPool({ maxBytes: 1 << 16, onCreate: () => undefined, onDrop: () => undefined });
+  const entries = [6, 5, 6, 7, 7].map((length) => entryOf(model, [new Array<number>(length).fill(1)]));
+  const { entries: first, plan } = fitted(model, entries, slabs);
+  expect(first).toEqual(entries.slice(0, 2));
+  expect([plan.rows, plan.longest]).toEqual([2, 6]);
 });
 
 test('a plan is kept for each length', () => {
