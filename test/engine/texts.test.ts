@@ -150,9 +150,12 @@ test('a model with an embedding of its own gives that', async () => {
   for (const [d, value] of floats(embedding!).entries()) expect(value).toBeCloseTo(mean(d), 4);
 });
 
-test('a model with nothing to pool says so', () => {
-  const line = running.logged.find((text) => text.includes('no-vectors'));
-  expect(line).toContain("the model file has 'logits' float32 [batch_size,3]");
+test('a model with nothing to pool is served without an embedding and says why', async () => {
+  const { embeddingOutput, embeddingProblem } = running.engine.modelContent('no-vectors', '');
+  expect(embeddingOutput).toBeUndefined();
+  expect(embeddingProblem).not.toBe('');
+  const { outputs } = await embed('no-vectors', idsOf(4, 1), ['logits']);
+  expect(outputs[0]!.shape).toEqual([1, 3]);
 });
 
 test('an embedding of another size than the symbols say is given all the same', async () => {
