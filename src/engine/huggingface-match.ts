@@ -4,7 +4,7 @@
  * Called by huggingface-model.ts once the session's tensors are known. Pure. Throws INVALID_ARGUMENT where a file contradicts the
  * model; where a model can't be given text or pictures for another reason, the result says why, and raw tensors work all the same.
  */
-import type { ImageSpec, TextSpec, TokenRole } from '../runtime/preprocess-messages.js';
+import type { ImageSpec, TextSpec } from '../runtime/preprocess-messages.js';
 import type { HubImage } from './huggingface-image.js';
 import type { HubTokenizer } from './huggingface-tokenizer.js';
 import type { TensorSpec } from './tensor-spec.js';
@@ -53,9 +53,11 @@ export function matchText(
 
 /**
  * What fills the token axis of each input, where it has one. Positions of padding may be any that the model knows, since the mask
- * hides it on whichever side it is.
+ * hides it on whichever side it is. Nothing fills it without a mask, since padding would change what a text gives: such texts run with
+ * others of their length.
  */
 export function tokenPadding(text: TextSpec | undefined, inputs: readonly TensorSpec[]): (number | undefined)[] {
+  if (!text?.tensors.some(({ role }) => role === 'attention_mask')) return inputs.map(() => undefined);
   const fill = {
     input_ids: text?.padTokenId,
     attention_mask: 0,

@@ -150,6 +150,12 @@ describe('a text model', () => {
     expect(flat.model.processor.text!.tensors).toEqual([{ role: 'input_ids', name: 'input_ids', datatype: 'INT32' }]);
   });
 
+  test('without a mask has nothing to pad with', async () => {
+    const { model } = await load(BERT, { inputs: [tokens('input_ids')], outputs: [HIDDEN] });
+    expect(model.contents.map(({ name }) => name)).toContain('text');
+    expect(model.padding).toEqual([undefined]);
+  });
+
   test('without tokenizer.json is what it was', async () => {
     const { 'tokenizer.json': _, ...files } = BERT;
     const { model, notes } = await load(files, { inputs: BERT_INPUTS, outputs: [HIDDEN] });
