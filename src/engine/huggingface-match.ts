@@ -4,7 +4,7 @@
  * Called by huggingface-model.ts once the session's tensors are known. Pure. Throws INVALID_ARGUMENT where a file contradicts the
  * model; where a model can't be given text or pictures for another reason, the result says why, and raw tensors work all the same.
  */
-import type { ImageSpec, TextSpec } from '../runtime/preprocess-messages.js';
+import type { ImageSpec, TextSpec, TokenRole } from '../runtime/preprocess-messages.js';
 import type { HubImage } from './huggingface-image.js';
 import type { HubTokenizer } from './huggingface-tokenizer.js';
 import type { TensorSpec } from './tensor-spec.js';
