@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Tokenizer } from '@huggingface/tokenizers';
 import sharp from 'sharp';
 import { afterAll, expect, test } from 'vitest';
 
@@ -8,12 +9,52 @@ process.env.ORT_DISABLE_TELEMETRY = '1';
 const { InferenceSession, Tensor } = await import('onnxruntime-node');
 
 const MODELS = fileURLToPath(new URL('../models/', import.meta.url));
+const readJson = (file: string) => JSON.parse(readFileSync(`${MODELS}${file}`, 'utf8'));
+
+/** Token ids of the texts, padded to the longest. */
+function tokens(texts: readonly string[]) {
+  const rows = texts.map((text) => tokenizer.encode(text).ids);
+  const longest = Math.max(...rows.map((row) => row.length));
+  const flat = (value: (row: number[], at: number) => number) =>
+    BigInt64Array.from(rows.flatMap((row) => Array.from({ length: longest }, (_, at) => BigInt(value(row, at)))));
+  const dims = [rows.length, longest];
+  return {
+    input_ids: new Tensor(
+      'int64',
+      flat((row, at) => row[at] ?? 0),
+      dims,
+    ),
+    attention_mask: new Tensor(
+      'int64',
+      flat((row, at) => (at < row.length ? 1 : 0)),
+      dims,
+    ),
+  };
+}
+
+async function embed(texts: readonly string[]): Promise<number[][]> {
+  const { sentence_embedding } = await sentences.run(tokens(texts));
+  const values = [...(sentence_embedding!.data as Float32Array)];
+  expect(sentence_embedding!.dims).toEqual([texts.length, 256]);
+  return texts.map((_, i) => values.slice(i * 256, (i + 1) * 256));
+}
+
+const dot = (a: readonly number[], b: readonly number[]) => a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+
 const simple = await InferenceSession.create(`${MODELS}simple/1/model.onnx`, { intraOpNumThreads: 1 });
 const digits = await InferenceSession.create(`${MODELS}digits/1/model.onnx`, { intraOpNumThreads: 1 });
 const pictures = await InferenceSession.create(`${MODELS}image-classification/onnx/model.onnx`, {
   intraOpNumThreads: 1,
 });
+const sentences = await InferenceSession.create(`${MODELS}sentence-embedding/onnx/model.onnx`, {
+  intraOpNumThreads: 1,
+});
+const tokenizer = new Tokenizer(
+  readJson('sentence-embedding/tokenizer.json'),
+  readJson('sentence-embedding/tokenizer_config.json'),
+);
 afterAll(async () => {
+  await sentences.release();
   await pictures.release();
   await simple.release();
   await digits.release();
@@ -128,6 +169,41 @@ test('digits reads its sample pictures', async () => {
     const { label } = await digits.run({ image });
     expect(label!.data).toEqual(BigInt64Array.of(digit));
   }
+});
+
+test('sentence-embedding puts sentences of one matter nearer than others, and gives vectors of length 1', async () => {
+  const [password, account, cat, kitten, train] = (await embed([
+    'How do I reset my password?',
+    'Where can I change the password of my account?',
+    'The cat sleeps on the sofa all afternoon.',
+    'Our kitten is napping on the couch.',
+    'Our train to Berlin leaves at nine in the morning.',
+  ])) as [number[], number[], number[], number[], number[]];
+  for (const vector of [password, account, cat, kitten, train]) expect(dot(vector, vector)).toBeCloseTo(1, 5);
+  for (const other of [cat, kitten, train]) expect(dot(password, account)).toBeGreaterThan(dot(password, other) + 0.2);
+  for (const other of [password, account, train]) expect(dot(cat, kitten)).toBeGreaterThan(dot(cat, other) + 0.2);
+});
+
+test('sentence-embedding gives a text the same vector in a padded batch, and numbers for no text', async () => {
+  const long = 'a long line of words '.repeat(40);
+  const [alone] = await embed(['two words']);
+  const [padded, empty] = await embed(['two words', '', long]);
+  for (const [i, value] of alone!.entries()) expect(padded![i]).toBeCloseTo(value, 5);
+  expect(empty!.every(Number.isFinite)).toBe(true);
+});
+
+test('sentence-embedding: its vector is the mean of its token embeddings, brought to length 1', async () => {
+  const feeds = tokens(['plain words, averaged']);
+  const { token_embeddings, sentence_embedding } = await sentences.run(feeds);
+  const count = feeds.input_ids.dims[1]!;
+  expect(token_embeddings!.dims).toEqual([1, count, 256]);
+  const rows = token_embeddings!.data as Float32Array;
+  const mean = Array.from({ length: 256 }, (_, i) =>
+    Array.from({ length: count }, (_, at) => rows[at * 256 + i]! / count).reduce((sum, value) => sum + value),
+  );
+  const length = Math.sqrt(dot(mean, mean));
+  const values = sentence_embedding!.data as Float32Array;
+  for (const [i, value] of mean.entries()) expect(values[i]).toBeCloseTo(value / length, 5);
 });
 
 test('the committed models stay small', () => {
