@@ -1,11 +1,16 @@
 /**
- * Which content types a body in JSON may be sent with.
+ * What a request's content type says of its body.
  *
  * Called by the routes that read one.
  */
 import type { IncomingMessage } from 'node:http';
 import { printable } from '../base/errors.js';
 import { HttpError } from './status.js';
+
+/** Whether the body is said to be a picture; which formats are taken, the decoder says. */
+export function isPictureType({ headers }: IncomingMessage): boolean {
+  return /^\s*image\//i.test(headers['content-type'] ?? '');
+}
 
 /** Content types are not asked for, as Triton does not; only what is clearly something else is refused. */
 export function checkContentType(request: IncomingMessage): void {

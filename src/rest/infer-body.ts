@@ -1,5 +1,5 @@
 /**
- * From a request body to the engine's InferRequest: JSON, JSON with binary tensors behind it, or one bare tensor.
+ * From a request body to the engine's InferRequest: JSON, JSON with binary tensors behind it, one bare tensor, or one picture.
  *
  * Called by `infer-route.ts`. The tensors of a binary request are views on the body. Knows the binary tensor extension; validates
  * only what the wire form itself needs, the rest is the engine's.
@@ -8,7 +8,7 @@ import { DATATYPES, type Datatype } from '../base/datatype.js';
 import { invalid, printable, ServeError } from '../base/errors.js';
 import type { JsonInferRequest, JsonInput, JsonParameters } from '../base/tensor-json.js';
 import { elementCount } from '../base/tensor-json.js';
-import type { Engine, InferInput, ModelMetadata, Parameters, RequestedOutput } from '../engine/types.js';
+import type { Engine, InferInput, ModelContent, ModelMetadata, Parameters, RequestedOutput } from '../engine/types.js';
 
 /** An infer request but for what the route knows: model, timeline, deadline. */
 export interface InferBody {
@@ -135,21 +135,50 @@ function withoutBinaryDefault(parameters: JsonParameters): { parameters: Paramet
   return { parameters, binaryByDefault };
 }
 
+/** A body that is a picture, as its content type says; all outputs go back, as bytes for a client of the binary tensor extension. */
+export function composePicture(body: Uint8Array, binary: boolean): InferBody {
+  return {
+    arm: binary ? 'rest_binary' : 'rest_json',
+    id: '',
+    inputs: [{ name: '', datatype: 'BYTES', shape: [1], data: element(body), content: 'image' }],
+    outputs: [],
+    parameters: new Map(),
+    isBinaryOutput: () => binary,
+  };
+}
+
 /**
- * A body that is the only input's tensor and nothing else (header length 0). Name, datatype and shape come from the model, one
- * variable dimension from the length; a batching model gets a batch of one; all outputs go back as bytes.
+ * A body that is the only input's tensor and nothing else (header length 0), or the text of a model whose text makes several. Name,
+ * datatype and shape come from the model, one variable dimension from the length; a batching model gets a batch of one; all outputs
+ * go back as bytes.
  */
 export function composeRawInfer(body: Uint8Array, engine: Engine, modelName: string, modelVersion: string): InferBody {
   const metadata = engine.modelMetadata(modelName, modelVersion);
   const batching = Number(engine.modelConfig(modelName, modelVersion).max_batch_size ?? 0) > 0;
+  const content = engine.modelContent(modelName, modelVersion);
+  const tensors = metadata.inputs.filter(({ name }) => !content.inputs.some((own) => own.name === name));
   return {
     arm: 'rest_binary',
     id: '',
-    inputs: [rawInput(body, metadata, batching)],
+    inputs: [onlyText(body, tensors.length, content) ?? rawInput(body, { ...metadata, inputs: tensors }, batching)],
     outputs: [],
     parameters: new Map(),
     isBinaryOutput: () => true,
   };
+}
+
+function onlyText(body: Uint8Array, tensorCount: number, content: ModelContent): InferInput | undefined {
+  const [only, ...others] = content.inputs.filter(({ kind }) => kind !== 'text_pair');
+  if (tensorCount < 2 || only?.kind !== 'text' || others.length > 0) return undefined;
+  return { name: only.name, datatype: 'BYTES', shape: [1], data: element(body), content: 'text' };
+}
+
+/** One BYTES element. */
+function element(bytes: Uint8Array): Uint8Array {
+  const data = Buffer.allocUnsafe(4 + bytes.length);
+  data.writeUInt32LE(bytes.length);
+  data.set(bytes, 4);
+  return data;
 }
 
 function rawInput(body: Uint8Array, metadata: ModelMetadata, batching: boolean): InferInput {
@@ -167,10 +196,7 @@ function rawInput(body: Uint8Array, metadata: ModelMetadata, batching: boolean):
     if (elementCount(shape) !== 1) {
       throw invalid(`For BYTE datatype raw input '${input.name}', the model must have input shape [1]`);
     }
-    const data = Buffer.allocUnsafe(4 + body.length);
-    data.writeUInt32LE(body.length);
-    data.set(body, 4);
-    return { name: input.name, datatype: input.datatype, shape, data };
+    return { name: input.name, datatype: input.datatype, shape, data: element(body) };
   }
   if (variable.length > 1) {
     throw invalid(

@@ -13,9 +13,9 @@ import { Timeline } from '../base/timeline.js';
 import type { Arm, ByteBudget, Cancel, Engine, InferResponse } from '../engine/types.js';
 import type { JsonPool } from '../runtime/json-pool.js';
 import { readBody } from './body-reader.js';
-import { checkContentType } from './content-type.js';
+import { checkContentType, isPictureType } from './content-type.js';
 import type { Exchange } from './exchange.js';
-import { composeInfer, composeRawInfer, type InferBody, jsonLength } from './infer-body.js';
+import { composeInfer, composePicture, composeRawInfer, type InferBody, jsonLength } from './infer-body.js';
 import { createReplyEncoder, type EncodedReply } from './infer-reply.js';
 import { Reservation } from './reservation.js';
 import { tensorsTooLarge } from './status.js';
@@ -78,7 +78,7 @@ export function createInferHandler(options: InferOptions): InferHandler {
       const { maxInputSize } = options;
       body = await readBody(request, { maxInputSize, reservation, memory: binary ? memory : undefined });
       timeline.lastByte = nowMs();
-      const infer = await decode(body, headerLength, modelName, modelVersion, reservation);
+      const infer = await decode(body, headerLength, modelName, modelVersion, reservation, isPictureType(request));
       timeline.decoded = nowMs();
       if (exchange.gone) return;
       exchange.waitForEngine();
@@ -135,8 +135,12 @@ export function createInferHandler(options: InferOptions): InferHandler {
     modelName: string,
     modelVersion: string,
     reservation: Reservation,
+    isPicture: boolean,
   ): InferBody | Promise<InferBody> {
     const length = jsonLength(headerLength, body.length);
+    if (isPicture && (headerLength === undefined || length === 0)) {
+      return composePicture(body, headerLength !== undefined);
+    }
     if (headerLength !== undefined && length === 0) {
       // What the bytes are, only the model says.
       const known = engine.whenReady(modelName, modelVersion, Infinity);

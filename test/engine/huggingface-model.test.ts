@@ -442,7 +442,7 @@ describe('files that can not be read are refused by name', () => {
   });
 
   test("but not for being links, as in the Hub's cache, unless another file names them", async () => {
-    const linked = (link: string, files: Record<string, unknown> = {}) => {
+    const linked = (link: string, files: Record<string, string | object> = {}) => {
       const entry = folder(files);
       const path = join(entry.directory, link);
       mkdirSync(dirname(path), { recursive: true });

@@ -193,6 +193,22 @@ describe('the binary tensor extension', () => {
     ).toBe(true);
   });
 
+  test('a body that is said to be a picture is one, and comes back in the form that its headers ask for', async () => {
+    const json = await front.post(PATH, 'pixels', { 'content-type': 'image/png' });
+    expect(await json.json()).toMatchObject({ outputs: [{ datatype: 'BYTES', shape: [1], data: ['pixels'] }] });
+    const [input] = front.engine.seen.at(-1)!.inputs;
+    expect(input).toMatchObject({ name: '', datatype: 'BYTES', shape: [1], content: 'image' });
+    expect(Buffer.from(input!.data).toString()).toBe('\u0006\0\0\0pixels');
+    const zero = { 'content-type': 'IMAGE/JPEG', 'inference-header-content-length': '0' };
+    const binary = await front.post(PATH, 'pixels', zero);
+    expect(
+      Buffer.from(await binary.arrayBuffer())
+        .subarray(-6)
+        .toString(),
+    ).toBe('pixels');
+    expect(binary.headers.get('content-type')).toBe('application/octet-stream');
+  });
+
   test.each([
     ['-1', 'Unable to parse Inference-Header-Content-Length, got: -1'],
     ['abc', 'Unable to parse'],
