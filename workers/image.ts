@@ -1,10 +1,155 @@
-import { ServeError } from '#src/base/errors';
+/**
+ * Pictures to the pixel tensor of a model: sharp decodes, everything after that is ours and equals Pillow and transformers.
+ *
+ * Called by workers/preprocess-worker.ts. Loads sharp when the first processor is made, so that servers without such models have none of it.
+ * One picture at a time. Refuses with ServeError what is no picture or claims to be too large, before a decoder sees it.
+ */
+import type { SharpOptions } from 'sharp';
+import { invalid, printable, ServeError } from '#src/base/errors';
 import type { ContentElements, ImageSpec, PreparedTensor } from '#src/runtime/preprocess-messages';
+import { elementsOf } from './content-elements.js';
+import { withChannels } from './image-channels.js';
+import { type ImageHeader, readImageHeader } from './image-header.js';
+import { type Pixels, resample } from './image-resample.js';
+import { sizeAfter } from './image-size.js';
+import {
+  dimsOf,
+  type PixelArray,
+  type PixelTable,
+  pixelArray,
+  pixelTable,
+  sizeOfTensor,
+  writePixels,
+} from './image-tensor.js';
+
+type Sharp = typeof import('sharp')['default'];
+
+/** The tensor of one request may take so much. */
+const MAX_TENSOR_BYTES = 256 * 1024 * 1024;
+/** A picture that is scaled along its rows only may have so many times the pixels that one may come with. */
+const MAX_GROWTH = 4;
 
 export interface ImageProcessor {
+  /** The tensor of all pictures, its dims with their number in front. */
   prepare(images: ContentElements<Uint8Array<ArrayBuffer>>): Promise<PreparedTensor>;
 }
 
-export function createImageProcessor(_spec: ImageSpec): Promise<ImageProcessor> {
-  return Promise.reject(new ServeError('UNIMPLEMENTED', 'pictures are not prepared yet'));
+export async function createImageProcessor(spec: ImageSpec): Promise<ImageProcessor> {
+  const sharp = await loadSharp();
+  const table = pixelTable(spec);
+  return { prepare: (images) => prepare(images, { sharp, spec, table }) };
+}
+
+async function loadSharp(): Promise<Sharp> {
+  let sharp: Sharp;
+  try {
+    sharp = (await import('sharp')).default;
+  } catch (error) {
+    const detail = error instanceof Error ? printable(error.message.split('\n')[0]!, 100) : '';
+    throw new ServeError('UNAVAILABLE', `pictures can't be decoded on this machine: sharp does not load (${detail})`);
+  }
+  // Every picture is another one; and workers are as many as there are to be.
+  sharp.cache(false);
+  sharp.concurrency(1);
+  return sharp;
+}
+
+interface Means {
+  readonly sharp: Sharp;
+  readonly spec: ImageSpec;
+  readonly table: PixelTable;
+}
+
+async function prepare(images: ContentElements<Uint8Array<ArrayBuffer>>, means: Means): Promise<PreparedTensor> {
+  const { spec } = means;
+  const pictures = elementsOf(images);
+  let tensor: PixelArray | undefined;
+  let dims: number[] = [];
+  for (const [index, bytes] of pictures.entries()) {
+    const which = `image ${index}`;
+    const header = readImageHeader(bytes, which);
+    checkPixels(header, spec.maxPixels, which);
+    const pixels = scale(await decode(bytes, { ...means, which, header }), spec, which);
+    const size = sizeOfTensor(spec, pixels);
+    const ownDims = dimsOf(spec, size);
+    if (!tensor) {
+      checkDims(ownDims, spec, which);
+      dims = ownDims;
+      tensor = pixelArray(spec.datatype, roomFor(pictures.length, dims, spec));
+    } else if (ownDims.join() !== dims.join()) {
+      throw invalid(
+        `${which} becomes [${ownDims.join()}] and image 0 [${dims.join()}]: pictures of one request must come out alike`,
+      );
+    }
+    const count = tensor.length / pictures.length;
+    writePixels(tensor.subarray(index * count, (index + 1) * count), pixels, spec, means.table);
+  }
+  const { buffer, byteOffset, byteLength } = tensor!;
+  return {
+    name: spec.tensor,
+    datatype: spec.datatype,
+    dims: [pictures.length, ...dims],
+    data: new Uint8Array(buffer, byteOffset, byteLength),
+  };
+}
+
+function checkPixels({ format, width, height }: ImageHeader, maxPixels: number, which: string): void {
+  if (width * height <= maxPixels) return;
+  throw invalid(
+    `${which} is a ${format} of ${width}x${height} = ${width * height} pixels, more than the ${maxPixels} that are decoded`,
+  );
+}
+
+async function decode(
+  bytes: Uint8Array<ArrayBuffer>,
+  { sharp, spec, which, header }: Means & { which: string; header: ImageHeader },
+): Promise<Pixels> {
+  const options: SharpOptions = {
+    // Broken or missing data is an error, what a decoder merely wonders about is none.
+    failOn: 'error',
+    limitInputPixels: spec.maxPixels,
+    sequentialRead: true,
+    // Neither Pillow nor transformers apply a colour profile; both turn a picture as its EXIF data says.
+    ignoreIcc: true,
+    autoOrient: true,
+  };
+  try {
+    const reader = sharp(bytes, options).removeAlpha();
+    // libvips would turn inks into colours by a profile.
+    const colours = header.isInk
+      ? reader.pipelineColourspace('cmyk').toColourspace('cmyk')
+      : reader.toColourspace('srgb');
+    const { data, info } = await colours.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+    return withChannels({ width: info.width, height: info.height, channels: info.channels, data }, spec.channels);
+  } catch (error) {
+    const reason = error instanceof Error ? printable(error.message.replaceAll(/\s+/g, ' ').trim(), 120) : 'unknown';
+    throw invalid(`${which} is a ${header.format} that can't be decoded, it is cut short or broken: ${reason}`);
+  }
+}
+
+function scale(pixels: Pixels, spec: ImageSpec, which: string): Pixels {
+  if (!spec.resize) return pixels;
+  const { width, height } = sizeAfter(spec.resize, pixels);
+  const most = spec.maxPixels * MAX_GROWTH;
+  if (width * Math.max(height, pixels.height) > most)
+    throw invalid(
+      `${which} of ${pixels.width}x${pixels.height} pixels would be scaled to ${width}x${height}: it is too long for its width`,
+    );
+  return resample(pixels, { width, height, method: spec.resample });
+}
+
+function checkDims(dims: readonly number[], spec: ImageSpec, which: string): void {
+  const fits = dims.length === spec.dims.length && dims.every((dim, i) => spec.dims[i] === -1 || spec.dims[i] === dim);
+  if (!fits) throw invalid(`${which} becomes [${dims.join()}], and the model takes [${spec.dims.join()}]`);
+}
+
+/** Elements of `pictures` pictures. */
+function roomFor(pictures: number, dims: readonly number[], { datatype }: ImageSpec): number {
+  const count = dims.reduce((product, dim) => product * dim, pictures);
+  const bytes = count * pixelArray(datatype, 0).BYTES_PER_ELEMENT;
+  if (bytes <= MAX_TENSOR_BYTES) return count;
+  throw new ServeError(
+    'RESOURCE_EXHAUSTED',
+    `${pictures} pictures of [${dims.join()}] take ${bytes} bytes of ${MAX_TENSOR_BYTES}: send fewer in one request`,
+  );
 }

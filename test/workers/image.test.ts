@@ -1,0 +1,89 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { ContentElements, ImageSpec } from '../../src/runtime/preprocess-messages.js';
+import { createImageProcessor } from '../../workers/image.js';
+
+interface Picture {
+  name: string;
+  bytes: string;
+  size: [number, number];
+  rgb: string;
+  grey: string;
+  tensors: Record<string, (number | string)[]>;
+}
+
+const lines = readFileSync(join(import.meta.dirname, '../fixtures/images/pictures.jsonl'), 'utf8')
+  .trimEnd()
+  .split('\n');
+const [cases, ...pictures] = lines.map((line) => JSON.parse(line)) as [
+  Record<string, Partial<ImageSpec>>,
+  ...Picture[],
+];
+
+const PLAIN: ImageSpec = {
+  tensor: 'pixels',
+  datatype: 'UINT8',
+  dims: [-1, -1, -1],
+  layout: 'HWC',
+  channels: 3,
+  channelOrder: 'RGB',
+  resample: 'bilinear',
+  rescale: 1,
+  maxPixels: 1_000_000,
+};
+
+function images(...pictures: Uint8Array[]): ContentElements<Uint8Array<ArrayBuffer>> {
+  const parts = pictures.flatMap((bytes) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(bytes.length);
+    return [length, bytes];
+  });
+  return { kind: 'image', count: pictures.length, data: new Uint8Array(Buffer.concat(parts)) };
+}
+
+const digest = (data: Uint8Array): string => createHash('sha1').update(data).digest('hex').slice(0, 12);
+
+describe.each(pictures)('$name', ({ bytes, size, rgb, grey, tensors }) => {
+  const file = Buffer.from(bytes, 'base64');
+  const [width, height] = size;
+
+  test('has the pixels that Pillow gives, in colours and in grey', async () => {
+    const colours = await (await createImageProcessor(PLAIN)).prepare(images(file));
+    expect(colours.dims).toEqual([1, height, width, 3]);
+    expect(digest(colours.data)).toBe(rgb);
+    const shades = await (await createImageProcessor({ ...PLAIN, channels: 1 })).prepare(images(file));
+    expect(shades.dims).toEqual([1, height, width, 1]);
+    expect(digest(shades.data)).toBe(grey);
+  });
+
+  test.each(Object.keys(cases))('becomes the tensor of Pillow and NumPy, bit for bit: %s', async (name) => {
+    const spec: ImageSpec = { ...PLAIN, datatype: 'FP32', layout: 'CHW', rescale: 1 / 255, ...cases[name] };
+    const tensor = await (await createImageProcessor(spec)).prepare(images(file));
+    expect([...tensor.dims.slice(1), digest(tensor.data)]).toEqual(tensors[name]);
+  });
+});
+
+test('several pictures are one tensor', async () => {
+  const [first, second] = [pictures[0]!, pictures[1]!].map(({ bytes }) => Buffer.from(bytes, 'base64'));
+  const processor = await createImageProcessor(PLAIN);
+  const [a, b, both] = [images(first!), images(second!), images(first!, second!)].map((content) =>
+    processor.prepare(content),
+  );
+  const { dims, data } = await both!;
+  expect(dims).toEqual([2, 40, 56, 3]);
+  expect(Buffer.from(data).equals(Buffer.concat([(await a!).data, (await b!).data]))).toBe(true);
+});
+
+test('a flat input takes all values of a picture, and one without an axis for channels a grey one', async () => {
+  const file = Buffer.from(pictures[0]!.bytes, 'base64');
+  const spec: ImageSpec = { ...PLAIN, ...cases.digits };
+  const flat = await (await createImageProcessor({ ...spec, dims: [64] })).prepare(images(file));
+  const plane = await (await createImageProcessor({ ...spec, dims: [8, 8] })).prepare(images(file));
+  expect([flat.dims, plane.dims]).toEqual([
+    [1, 64],
+    [1, 8, 8],
+  ]);
+  expect(flat.data).toEqual(plane.data);
+});
