@@ -58,7 +58,10 @@ export class Session {
   static async load(request: LoadRequest): Promise<Session> {
     const began = nowMs();
     const scan = request.scan ? await scanFile(request.path, request.directory) : undefined;
+    // As narrow as can be: what other threads take meanwhile is counted, too.
+    const residentBytes = process.memoryUsage.rss();
     const session = await createSession(request.path, ortOptions(request.options), request.options.executionProviders);
+    const grownBytes = process.memoryUsage.rss() - residentBytes;
     try {
       const outputs = session.outputMetadata.map(sessionTensor);
       const pooling = createPooling(request.pooling, outputs);
@@ -67,6 +70,7 @@ export class Session {
         outputs: pooling ? [...outputs, pooling.output] : outputs,
         integerDivision: (scan?.integerDivision.length ?? 0) > 0,
         loadMs: nowMs() - began,
+        grownBytes,
       };
       return new Session(session, metadata, pooling);
     } catch (error) {

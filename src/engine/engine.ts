@@ -7,7 +7,6 @@
  */
 import { ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
-import { nativeBytes } from '../base/process-memory.js';
 import type { RunReply } from '../runtime/messages.js';
 import type { PreprocessPool } from '../runtime/preprocess-pool.js';
 import type { SlabPool } from '../runtime/slab-pool.js';
@@ -55,8 +54,8 @@ export interface EngineOptions {
   readonly loadOnFirstUse: boolean;
   /** How long a model whose load on demand failed is left alone; some seconds when not given. */
   readonly loadRetryMs?: number;
-  /** Memory in which a load shows; that of the process when not given. */
-  readonly nativeBytes?: () => number;
+  /** False: a model counts as much as its files say, which is the same at every load; for tests. */
+  readonly measuresMemory?: boolean;
   /** Bytes of one text for a model that tokenizes. */
   readonly maxTextBytes: number;
   /** Width times height of a picture. */
@@ -106,6 +105,7 @@ export class InferenceEngine implements Engine {
     this.#loader = new ModelLoader({
       ...options,
       sessionDefaults: { ...options.sessionDefaults, enableCpuMemArena: budgetBytes === 0 },
+      measuresMemory: budgetBytes > 0,
       warmUp: (model, worker, entry) => this.#warmUp(model, worker, entry),
     });
     this.#registry = new Registry({
@@ -118,7 +118,7 @@ export class InferenceEngine implements Engine {
       leastBytes: ({ entry, raw, version }) => this.#loader.leastBytes(entry, raw, version),
       unload: (model) => this.#loader.unload(model),
       isBusy: (model) => model.admitting > 0 || this.#scheduler.isBusy(model),
-      nativeBytes: options.nativeBytes ?? nativeBytes,
+      grownBytes: (model) => (options.measuresMemory === false ? [] : this.#loader.grownBytes(model)),
       log,
     });
     this.#admission = new Admission({ ...options, registry: this.#registry, scheduler: this.#scheduler });

@@ -30,8 +30,18 @@ export interface LoaderOptions extends Omit<AssemblyOptions, 'defaultInstanceCou
   readonly preprocess: Pick<PreprocessPool, 'register' | 'unregister'>;
   readonly log: Log;
   readonly sessionDefaults: SessionDefaults;
+  /** Sessions are made one at a time, so that each one's memory can be told. */
+  readonly measuresMemory: boolean;
   /** Runs the configured warm-up of `model` on `worker`. */
   readonly warmUp: (model: Model, worker: number, entry: RepositoryEntry) => Promise<void>;
+}
+
+interface Loaded {
+  readonly load: LoadRequest;
+  readonly placed: readonly number[];
+  readonly entry: RepositoryEntry;
+  /** By how much the process grew for each session. */
+  readonly grownBytes: readonly number[];
 }
 
 export class ModelLoader {
@@ -39,7 +49,7 @@ export class ModelLoader {
   /** Sessions on each worker, so that a new model goes where there are fewest. */
   readonly #sessions: number[];
   /** What must be loaded again on a worker that was replaced. */
-  readonly #requests = new Map<Model, { load: LoadRequest; placed: readonly number[]; entry: RepositoryEntry }>();
+  readonly #requests = new Map<Model, Loaded>();
   #nextSession = 0;
 
   constructor(options: LoaderOptions) {
@@ -57,6 +67,7 @@ export class ModelLoader {
     const session = this.#nextSession++;
     /** Where it is loaded, and in which life of the worker. */
     const loaded = new Map<number, number>();
+    const grownBytes: number[] = [];
     let processorId = -1;
     try {
       const path = await modelFile(entry, version, raw.default_model_filename || undefined);
@@ -76,6 +87,7 @@ export class ModelLoader {
         const life = workers.life(worker);
         const metadata = await workers.load(worker, load);
         loaded.set(worker, life);
+        grownBytes.push(metadata.grownBytes);
         return metadata;
       };
       const metadata = await loadOn(placed[0]!);
@@ -96,7 +108,8 @@ export class ModelLoader {
       for (const note of notes) log.warn({ model: entry.name, version }, note);
       if (assembled.contents.length > 0) processorId = await preprocess.register(assembled.processor);
       const model: Model = { ...assembled, processorId };
-      await Promise.all(placed.slice(1).map(loadOn));
+      if (this.#options.measuresMemory) for (const worker of placed.slice(1)) await loadOn(worker);
+      else await Promise.all(placed.slice(1).map(loadOn));
       for (const worker of placed) await this.#options.warmUp(model, worker, entry);
       // A worker that died meanwhile came back without the session.
       for (const worker of placed) {
@@ -105,7 +118,7 @@ export class ModelLoader {
           await this.#options.warmUp(model, worker, entry);
         }
       }
-      this.#requests.set(model, { load, placed, entry });
+      this.#requests.set(model, { load, placed, entry, grownBytes });
       for (const worker of placed) model.workers.add(worker);
       log.info(
         {
@@ -135,6 +148,11 @@ export class ModelLoader {
     if (group.kind === 'KIND_GPU') return 0;
     const { bytes, isExternal } = await weightBytes(path);
     return bytes * this.#options.weights.copies(count, bytes, isExternal);
+  }
+
+  /** By how much the process grew for each session of `model`, as measured by the workers. */
+  grownBytes(model: Model): readonly number[] {
+    return this.#requests.get(model)?.grownBytes ?? [];
   }
 
   /** Frees the sessions of `model`, of which no batch is running; never rejects. A worker that is being replaced does not bring them back. */

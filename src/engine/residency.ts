@@ -3,11 +3,8 @@
  *
  *   want ─▶ queue of loads ─▶ room (unload the least recently used idle ones) ─▶ load, measure ─▶ READY, waiters go on
  *
- * Called by the registry. Owns the order of loads, what each model cost, and who is unloaded for whom. Under a budget one model loads
- * at a time, since its cost is the growth of the process meanwhile. Measured (12 MB of weights and 5 to 48, two sessions each): with the
- * allocator told to give memory back (`main.ts` does so under a budget) the growth is the sessions' weights to within 1%, at the first
- * load and at every later one, and releasing gives all of it back; without, a first load reads as twice that and a later one as
- * nothing, as it lives in what the allocator has kept. So a model counts at least as much as its weights, whatever is measured.
+ * Called by the registry. Owns the order of loads and who is unloaded for whom. Under a budget one model loads at a time, since its cost
+ * (load-cost.ts) is what the process grows by meanwhile.
  */
 import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
@@ -32,15 +29,13 @@ export interface ResidencyOptions {
   readonly leastBytes: (slot: Slot) => Promise<number>;
   /** It has requests, queued or running or on their way to the queue. */
   readonly isBusy: (model: Model) => boolean;
-  /** Memory of the process, in which a load shows. */
-  readonly nativeBytes: () => number;
+  /** By how much the process was seen to grow for each session of a loaded model; [] where nobody looked. */
+  readonly grownBytes: (model: Model) => readonly number[];
   readonly log: Log;
   /** State or model of the slot is another. */
   readonly onChange: (slot: Slot) => void;
 }
 
-/** A session holds more than its weights; by how much is not known before it was loaded. */
-const OVERHEAD = 1.2;
 const LONGEST_RETRY_MS = 60_000;
 /** How often it is looked again whether something has become idle, while a load waits for that. */
 const LOOK_AGAIN_MS = 10;
@@ -192,18 +187,23 @@ export class Residency {
 
   /** Undefined where there is no room for it now, and nobody waits until there is. */
   async #loadWithin(slot: Slot, budget: number): Promise<Model | undefined> {
-    const { load, unload, leastBytes, nativeBytes, log } = this.#options;
+    const { load, unload, leastBytes, grownBytes, log } = this.#options;
+    const { cost } = slot;
     const least = await leastBytes(slot);
     if (least > budget) throw tooLarge(slot, least, budget);
-    if (!(await this.#makeRoom(slot, slot.knownBytes || Math.min(budget, least * OVERHEAD), budget))) return undefined;
-    const before = nativeBytes();
-    const model = await load(slot);
-    const bytes = Math.max(least, nativeBytes() - before);
+    if (!(await this.#makeRoom(slot, Math.min(budget, cost.expected(least)), budget))) return undefined;
+    let model = await load(slot);
+    let bytes = cost.measured(least, grownBytes(model));
+    if (bytes > budget) {
+      // Others may have taken memory meanwhile: nobody is refused for what was seen once.
+      await unload(model);
+      model = await load(slot);
+      bytes = cost.measured(least, grownBytes(model));
+    }
     // What it really cost may be more than there is room for.
     const fits = bytes <= budget && (await this.#makeRoom(slot, bytes, budget));
     if (!fits) await unload(model);
     if (bytes > budget) throw tooLarge(slot, bytes, budget);
-    slot.knownBytes = bytes;
     if (!fits) return undefined;
     this.#bytes.set(slot, bytes);
     log.debug({ model: slot.name, version: slot.version, bytes }, 'memory of a model was measured');

@@ -8,6 +8,7 @@
  */
 import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
+import { LoadCost } from './load-cost.js';
 import type { Model } from './model.js';
 import type { RawConfig } from './model-config-raw.js';
 import type { RepositoryEntry } from './repository.js';
@@ -40,8 +41,8 @@ export class Slot {
   model: Model | undefined;
   /** Rises with each use of any model. */
   lastUse = 0;
-  /** What it cost when it was loaded last; 0 = not known. */
-  knownBytes = 0;
+  /** What its loads cost. */
+  readonly cost = new LoadCost();
   /** Loads that failed in a row, and when the next request may try again. */
   failureCount = 0;
   retryAtMs = 0;

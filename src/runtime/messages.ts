@@ -30,8 +30,9 @@ export interface SessionMetadata {
   readonly outputs: readonly SessionTensor[];
   /** Integer divisions on data of the request, by which ONNX Runtime can die of SIGFPE (see workers/onnx-scan.ts). */
   readonly integerDivision: boolean;
-  /** What loading cost. */
+  /** What loading cost: time, and by how much the process grew while ONNX Runtime made the session. */
   readonly loadMs: number;
+  readonly grownBytes: number;
 }
 
 /** How a session is to be made; plain data so that it crosses threads. */
