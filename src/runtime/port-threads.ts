@@ -15,8 +15,8 @@ export interface PortThreadsOptions<Incoming> {
   /** What they are called in errors: "preprocess workers". */
   readonly name: string;
   readonly onMessage: (thread: number, message: Incoming) => void;
-  /** A thread died with all it had; a new, empty one takes its place and can be posted to already, unless `dead` is set. */
-  readonly onLost: (thread: number) => void;
+  /** A thread died with all it had. A new, empty one takes its place and can be posted to already, unless `dead` is set. */
+  readonly onLost: (thread: number, reason: string) => void;
   /** No thread can be had; told once, after which nothing is heard from any. */
   readonly onDead: (error: ServeError) => void;
 }
@@ -104,14 +104,19 @@ export class PortThreads<Outgoing, Incoming> {
       if (++this.#silentLosses > MAX_SILENT_LOSSES) this.#giveUp(reason);
       else this.#attached[thread] = this.#attach(thread);
     }
-    this.#options.onLost(thread);
+    this.#options.onLost(thread, reasonOf(reason));
   }
 
   #giveUp(reason: unknown): void {
     if (this.#dead) return;
-    const detail = reason instanceof Error ? printable(reason.message, 200) : 'no reason was given';
-    this.#dead = new ServeError('UNAVAILABLE', `${this.#options.name} can't be started: ${detail}`);
+    this.#dead = new ServeError('UNAVAILABLE', `${this.#options.name} can't be started: ${reasonOf(reason)}`);
     this.#gaveUp.resolve();
     this.#options.onDead(this.#dead);
   }
+}
+
+/** Without paths: it may be told to clients. */
+function reasonOf(reason: unknown): string {
+  if (!(reason instanceof Error)) return 'no reason was given';
+  return printable(reason.message.replaceAll(/(file:\/\/)?(\/[\w.@+-]+)+|[A-Z]:\\[^\s'"]+/g, '...'), 200);
 }

@@ -149,7 +149,7 @@ export class PreprocessPool {
       workerFile: this.#options.workerFile,
       name: 'preprocess workers',
       onMessage: (thread, message) => this.#heard(this.#states[thread]!, message),
-      onLost: (thread) => this.#lost(thread),
+      onLost: (thread, reason) => this.#lost(thread, reason),
       onDead: (error) => {
         for (const thread of this.#states) this.#abandon(thread, error);
         this.#failWaiting(() => error);
@@ -256,7 +256,7 @@ export class PreprocessPool {
     return promise;
   }
 
-  #lost(index: number): void {
+  #lost(index: number, reason: string): void {
     const old = this.#states[index]!;
     const thread = newThread(index);
     this.#states[index] = thread;
@@ -268,7 +268,7 @@ export class PreprocessPool {
         this.#register(thread, processor, spec).catch(() => undefined);
       }
     }
-    this.#abandon(old, new ServeError('UNAVAILABLE', `preprocess worker ${index} was lost`));
+    this.#abandon(old, new ServeError('UNAVAILABLE', `preprocess worker ${index} was lost: ${reason}`));
     this.#pump();
   }
 
