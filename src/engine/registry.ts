@@ -39,6 +39,8 @@ export class Registry {
   readonly #listeners: (() => void)[] = [];
   #loading = true;
   #uses = 0;
+  /** Those who ask before it is known which models there are; undefined from then on. */
+  #early: (() => void)[] | undefined = [];
 
   constructor(options: RegistryOptions) {
     this.#options = options;
@@ -48,6 +50,7 @@ export class Registry {
   /** Loads every model that is to be loaded at start; resolves when each is READY or UNAVAILABLE, or left to its first use. */
   async loadAll(entries: readonly RepositoryEntry[]): Promise<void> {
     const slots = entries.flatMap((entry) => this.#plan(entry));
+    this.#endEarly();
     await this.#residency.loadAtStart(slots.filter(({ onDemand }) => !onDemand));
     this.#loading = false;
     this.#changed();
@@ -55,6 +58,7 @@ export class Registry {
 
   /** Loads nothing more but what requests wait for already; what is loading goes on. */
   stop(): void {
+    this.#endEarly();
     this.#residency.stop();
   }
 
@@ -117,6 +121,8 @@ export class Registry {
   async whenReady(name: string, version: string, deadlineMs: number): Promise<Model> {
     const model = this.find(name, version);
     if (model) return model;
+    // The ports open before the repository is looked through.
+    if (this.#early) await new Promise<void>((resolve) => this.#early?.push(resolve));
     const slot = this.#wanted(name, version);
     if (!slot) throw this.#refusal(name, version);
     if (slot.state === 'UNAVAILABLE' && !slot.mayRetry)
@@ -221,6 +227,12 @@ export class Registry {
     }
     const loading = [...named.slots.values()].some(({ state, isAskable }) => state === 'LOADING' || isAskable);
     return error('UNAVAILABLE', loading ? 'is not at ready state' : 'has no available versions');
+  }
+
+  #endEarly(): void {
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const resolve of early) resolve();
   }
 
   /** A slot has another state or model. */

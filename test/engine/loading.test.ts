@@ -3,6 +3,7 @@ import { existsSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createEngine } from '../../src/engine/create-engine.js';
+import { dyingWorker } from '../support/dying-worker.js';
 import { infer, startEngine, temporaryDirectory, tensor } from '../support/engine.js';
 import { bigModel, buildModel, identityModel, writeModel } from '../support/onnx.js';
 
@@ -173,21 +174,6 @@ test('instance_group places a model on as many workers as it says', async () => 
   expect(counts).toEqual({ one: 1, all: 3 });
   await stop();
 });
-
-/** A file with the real worker, whose thread ends when a batch of exactly 13 rows arrives. */
-function dyingWorker(): string {
-  const file = join(temporaryDirectory(), 'die.mjs');
-  const real = join(import.meta.dirname, '../../dist/workers/inference-worker.js');
-  writeFileSync(
-    file,
-    `import serve from ${JSON.stringify(real)};
-export default ({ port }) => {
-  port.on('message', (message) => { if (Array.isArray(message) && message[8] === 13) process.exit(3); });
-  return serve({ port });
-};\n`,
-  );
-  return file;
-}
 
 test('a worker that dies is replaced, with its models, and the server goes on', async () => {
   const repository = temporaryDirectory();

@@ -12,6 +12,8 @@ import type { Cancel, InferHandler, InferRequest, InferResponse } from '../../sr
 
 export interface TestEngine {
   readonly engine: InferenceEngine;
+  /** Settles when the models of the start are loaded. */
+  readonly loading: Promise<void>;
   /** What was logged, a line each: level, message, fields. */
   readonly logged: string[];
   stop(): Promise<void>;
@@ -33,6 +35,13 @@ export function temporaryDirectory(): string {
 
 /** Starts an engine with two workers and poisoned shared memory, and loads `repository`. */
 export async function startEngine(repository: string, options: Partial<CreateEngineOptions> = {}): Promise<TestEngine> {
+  const running = launchEngine(repository, options);
+  await running.loading;
+  return running;
+}
+
+/** As {@link startEngine}, but does not wait until the models are loaded. */
+export function launchEngine(repository: string, options: Partial<CreateEngineOptions> = {}): TestEngine {
   process.env.ORT_DISABLE_TELEMETRY = '1';
   const logged: string[] = [];
   const line = (level: string) => (fields: object, message: string) =>
@@ -71,9 +80,10 @@ export async function startEngine(repository: string, options: Partial<CreateEng
     weightSharingMinBytes: 1 << 26,
     ...options,
   });
-  await running.engine.load([repository]);
+  const loading = running.engine.load([repository]);
   return {
     engine: running.engine,
+    loading,
     logged,
     stop: async () => {
       await running.engine.drain(60_000);

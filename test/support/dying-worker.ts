@@ -1,0 +1,19 @@
+/** An inference worker that can be lost on purpose. Called by tests of what happens then. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { temporaryDirectory } from './engine.js';
+
+/** A file with the real worker, whose thread ends when a batch of exactly 13 rows arrives. */
+export function dyingWorker(): string {
+  const file = join(temporaryDirectory(), 'die.mjs');
+  const real = join(import.meta.dirname, '../../dist/workers/inference-worker.js');
+  writeFileSync(
+    file,
+    `import serve from ${JSON.stringify(real)};
+export default ({ port }) => {
+  port.on('message', (message) => { if (Array.isArray(message) && message[8] === 13) process.exit(3); });
+  return serve({ port });
+};\n`,
+  );
+  return file;
+}
