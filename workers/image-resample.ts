@@ -1,8 +1,8 @@
 /**
  * Pictures scaled as Pillow scales them, to the last bit: what models were trained on.
  *
- * Called by workers/image.ts. libvips, which decodes, scales otherwise: it has no box and no Hamming, shrinks in two steps, and enlarges
- * with its pixels' corners at other places (up to 100 of 255 away from Pillow on photographs).
+ * Called by workers/image.ts for all but large pictures that shrink. libvips, which decodes, scales otherwise: it has no box and no Hamming,
+ * shrinks in two steps, and enlarges with its pixels' corners at other places (up to 100 of 255 away from Pillow on photographs).
  *
  * Pillow's way: each output pixel is a weighted mean of the input pixels around its centre, the filter being stretched where the picture
  * shrinks; first along rows, then along columns, rounded to bytes in between; weights are integers of 22 fractional bits. (Pillow 13

@@ -1,5 +1,6 @@
 /**
- * Pictures to the pixel tensor of a model: sharp decodes, everything after that is ours and equals Pillow and transformers.
+ * Pictures to the pixel tensor of a model, as transformers makes it with Pillow: sharp decodes, and scales large pictures down while it
+ * does so; small ones, and whatever it scales otherwise than Pillow, are scaled by image-resample.ts to Pillow's last bit.
  *
  * Called by workers/preprocess-worker.ts. Loads sharp when the first processor is made, so that servers without such models have none of it.
  * One picture at a time. Refuses with ServeError what is no picture or claims to be too large, before a decoder sees it.
@@ -11,7 +12,7 @@ import { elementsOf } from './content-elements.js';
 import { withChannels } from './image-channels.js';
 import { type ImageHeader, readImageHeader } from './image-header.js';
 import { type Pixels, resample } from './image-resample.js';
-import { sizeAfter } from './image-size.js';
+import { type Size, sizeAfter } from './image-size.js';
 import {
   dimsOf,
   type PixelArray,
@@ -28,6 +29,18 @@ type Sharp = typeof import('sharp')['default'];
 const MAX_TENSOR_BYTES = 256 * 1024 * 1024;
 /** A picture that is scaled along its rows only may have so many times the pixels that one may come with. */
 const MAX_GROWTH = 4;
+
+/**
+ * Pictures of more pixels are scaled by libvips, where they shrink to half or less: 14 ms of CPU in place of 107 for 4 megapixels to
+ * 256 pixels high, and from Pillow's result 0.2 to 1.6 of 255 away on average on photographs, 20 at most.
+ */
+const EXACT_PIXELS = 512 * 1024;
+/** libvips's names of the filters that both have. */
+const KERNELS: Partial<Record<ImageSpec['resample'], 'linear' | 'cubic' | 'lanczos3'>> = {
+  bilinear: 'linear',
+  bicubic: 'cubic',
+  lanczos: 'lanczos3',
+};
 
 export interface ImageProcessor {
   /** The tensor of all pictures, its dims with their number in front. */
@@ -69,7 +82,7 @@ async function prepare(images: ContentElements<Uint8Array<ArrayBuffer>>, means: 
     const which = `image ${index}`;
     const header = readImageHeader(bytes, which);
     checkPixels(header, spec.maxPixels, which);
-    const pixels = scale(await decode(bytes, { ...means, which, header }), spec, which);
+    const pixels = await decode(bytes, { ...means, which, header });
     const size = sizeOfTensor(spec, pixels);
     const ownDims = dimsOf(spec, size);
     if (!tensor) {
@@ -113,18 +126,38 @@ async function decode(
     ignoreIcc: true,
     autoOrient: true,
   };
+  let pixels: Pixels;
+  let isScaled = false;
   try {
     const reader = sharp(bytes, options).removeAlpha();
+    const target = mayShrink(header, spec) ? shrunk((await reader.metadata()).autoOrient, spec) : undefined;
+    if (target) {
+      isScaled = true;
+      const kernel = KERNELS[spec.resample]!;
+      reader.resize(target.width, target.height, { kernel, fit: 'fill', fastShrinkOnLoad: false });
+    }
     // libvips would turn inks into colours by a profile.
     const colours = header.isInk
       ? reader.pipelineColourspace('cmyk').toColourspace('cmyk')
       : reader.toColourspace('srgb');
     const { data, info } = await colours.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
-    return withChannels({ width: info.width, height: info.height, channels: info.channels, data }, spec.channels);
+    pixels = withChannels({ width: info.width, height: info.height, channels: info.channels, data }, spec.channels);
   } catch (error) {
     const reason = error instanceof Error ? printable(error.message.replaceAll(/\s+/g, ' ').trim(), 120) : 'unknown';
     throw invalid(`${which} is a ${header.format} that can't be decoded, it is cut short or broken: ${reason}`);
   }
+  return isScaled ? pixels : scale(pixels, spec, which);
+}
+
+/** Whether it may be worth to scale while decoding: for a small picture exactness costs little. */
+function mayShrink({ width, height, isInk }: ImageHeader, { resize, resample }: ImageSpec): boolean {
+  return resize !== undefined && !isInk && KERNELS[resample] !== undefined && width * height > EXACT_PIXELS;
+}
+
+/** The size after scaling, where both edges become half as long or less. */
+function shrunk(own: Size, { resize }: ImageSpec): Size | undefined {
+  const target = sizeAfter(resize!, own);
+  return 2 * target.width <= own.width && 2 * target.height <= own.height ? target : undefined;
 }
 
 function scale(pixels: Pixels, spec: ImageSpec, which: string): Pixels {

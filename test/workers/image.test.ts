@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
 import type { ContentElements, ImageSpec } from '../../src/runtime/preprocess-messages.js';
 import { createImageProcessor } from '../../workers/image.js';
+import { resample } from '../../workers/image-resample.js';
 
 interface Picture {
   name: string;
@@ -86,4 +88,62 @@ test('a flat input takes all values of a picture, and one without an axis for ch
     [1, 8, 8],
   ]);
   expect(flat.data).toEqual(plane.data);
+});
+
+describe('a large picture that shrinks', () => {
+  const [width, height] = [1200, 800];
+  const colours = Buffer.alloc(3 * width * height);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const at = 3 * (y * width + x);
+      colours[at] = 127 + 120 * Math.sin(x / 31);
+      colours[at + 1] = 127 + 120 * Math.cos(y / 17);
+      colours[at + 2] = (x ^ y) & 255;
+    }
+  }
+  const picture = () => sharp(colours, { raw: { width, height, channels: 3 } });
+  const spec = (resample: ImageSpec['resample'], size: number): ImageSpec => ({
+    ...PLAIN,
+    resample,
+    resize: { kind: 'shortest_edge', size },
+  });
+
+  test.each(['bilinear', 'bicubic', 'lanczos'] as const)('by %s is near what it is to the last bit', async (method) => {
+    const { dims, data } = await (await createImageProcessor(spec(method, 100))).prepare(
+      images(await picture().png().toBuffer()),
+    );
+    expect(dims).toEqual([1, 100, 150, 3]);
+    const exact = resample({ width, height, channels: 3, data: colours }, { width: 150, height: 100, method }).data;
+    const away = Array.from(exact, (value, i) => Math.abs(value - data[i]!));
+    expect(away.reduce((sum, one) => sum + one) / away.length).toBeLessThan(2);
+    expect(Math.max(...away)).toBeLessThan(32);
+    expect(away.some((one) => one > 0)).toBe(true);
+  });
+
+  test('is turned first, as its EXIF data says', async () => {
+    const turned = await picture().jpeg({ quality: 95 }).withMetadata({ orientation: 6 }).toBuffer();
+    const { dims, data } = await (await createImageProcessor(spec('bicubic', 100))).prepare(images(turned));
+    expect(dims).toEqual([1, 150, 100, 3]);
+    const upright = await picture().jpeg({ quality: 95 }).toBuffer();
+    const flat = await (await createImageProcessor(spec('bicubic', 100))).prepare(images(upright));
+    const green = (of: Uint8Array, x: number, y: number, row: number) => of[3 * (y * row + x) + 1]!;
+    // Green changes along the height alone, which is now the width, from right to left.
+    for (const y of [10, 50, 90])
+      expect(Math.abs(green(data, 99 - y, 70, 100) - green(flat.data, 70, y, 150))).toBeLessThan(8);
+  });
+
+  test('to more than half, or by a filter that libvips has not, is exact', async () => {
+    for (const [method, size] of [
+      ['bicubic', 500],
+      ['box', 100],
+      ['hamming', 100],
+      ['nearest', 100],
+    ] as const) {
+      const { data } = await (await createImageProcessor(spec(method, size))).prepare(
+        images(await picture().png().toBuffer()),
+      );
+      const target = { width: (size * width) / height, height: size, method };
+      expect(Buffer.from(data).equals(resample({ width, height, channels: 3, data: colours }, target).data)).toBe(true);
+    }
+  });
 });
