@@ -9,6 +9,7 @@
  *   BertNormalizer looks at UTF-16 units, and so misses Chinese characters beyond U+FFFF
  *   the behaviours of Punctuation and Split are not all there, and Metaspace does not split
  *   `$` in the content of Replace has a meaning
+ *   Nmt and CharDelimiterSplit are not there
  */
 
 /** Parsed JSON that has a `type`. */
@@ -55,6 +56,8 @@ export function rewriteNormalizer(normalizer: Component): Component {
       if (normalizer.strip_right) steps.push(replace('(?<!\\s)\\s+\\z', ''));
       return sequence('normalizers', steps);
     }
+    case 'Nmt':
+      return sequence('normalizers', NMT);
     case 'Replace':
       return { ...normalizer, content: String(normalizer.content ?? '').replaceAll('$', '$$$$') };
     default:
@@ -81,6 +84,8 @@ export function rewritePreTokenizer(preTokenizer: Component): Component {
       return pieces(`[\\s\\S]{1,${Number(preTokenizer.length)}}`);
     case 'Split':
       return rewriteSplit(preTokenizer);
+    case 'CharDelimiterSplit':
+      return rewriteSplit({ pattern: { String: String(preTokenizer.delimiter) }, behavior: 'Removed' });
     case 'Metaspace':
       return rewriteMetaspace(preTokenizer);
     case 'ByteLevel':
@@ -94,6 +99,12 @@ const sequence = (key: string, steps: readonly Component[]): Component => ({ typ
 
 /** Σ is the one character whose lower case depends on its neighbours. */
 const LOWERCASE: readonly Component[] = [replace('Σ', 'σ'), { type: 'Lowercase' }];
+
+/** SentencePiece's rules for machine translation: no control characters, and spaces for what separates and for marks without width. */
+const NMT: readonly Component[] = [
+  replace('[\\x{1}-\\x{8}\\x{B}\\x{E}-\\x{1F}\\x{7F}\\x{8F}\\x{9F}]', ''),
+  replace('[\\t\\n\\f\\r\\x{1680}\\x{200B}-\\x{200F}\\x{2028}\\x{2029}\\x{2581}\\x{FEFF}\\x{FFFD}]', ' '),
+];
 
 function bertNormalizers(bert: Component): Component[] {
   const steps: Component[] = [];
