@@ -6,12 +6,13 @@
 import { Command, Option } from 'commander';
 import { batching } from './batching.js';
 import { floor } from './floor.js';
+import { preprocess } from './preprocess.js';
 import { rest } from './rest.js';
 import { BenchError, printResult, say } from './result.js';
 import { start } from './start.js';
 import { text } from './text.js';
 
-const BENCHES = [floor, rest, batching, start, text];
+const BENCHES = [floor, rest, batching, start, text, preprocess];
 
 // Before ONNX Runtime is loaded anywhere below.
 process.env.ORT_DISABLE_TELEMETRY = '1';

@@ -47,8 +47,9 @@ export function servingFlags(): string[] {
 export async function startTensorwire(
   repository: string,
   args: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
 ): Promise<{ server: TestServer; pid: number; stop(): Promise<void> }> {
-  const server = await startServer({ repository, args: ['--log-level', 'warn', ...args] });
+  const server = await startServer({ repository, args: ['--log-level', 'warn', ...args], env });
   await server.waitFor(MODEL_READY);
   return {
     server,
