@@ -16,16 +16,7 @@ import { skipBytesElements } from '../runtime/tensor.js';
 import { type BatchPlan, planBatch } from './batch-plan.js';
 import type { Entry } from './entry.js';
 import type { Model } from './model.js';
-import {
-  copyPadded,
-  cutTokenStrings,
-  cutTokens,
-  isTokenAxis,
-  type Padding,
-  paddedDims,
-  paddingOf,
-  padElement,
-} from './padding.js';
+import { copyPadded, cutAxes, type Padding, paddedDims, paddingOf, padElement, tokenAxes } from './padding.js';
 import { clientDims, elementCount } from './tensor-spec.js';
 import type { InferOutput } from './types.js';
 
@@ -137,9 +128,10 @@ export function scatter({ model, entries, rows, plan, lease }: Batch, result: Ba
     const owned = result.owned.get(spec.index);
     const bytes = offset >= 0 ? lease.bytes.subarray(offset, offset + byteLength) : new Uint8Array(owned!.buffer);
     const actual = offset >= 0 ? dims : owned!.dims;
-    const perToken =
-      plan.longest > 0 && model.batching && isTokenAxis(model, position, actual[1], plan.longest) ? padding : undefined;
-    byPosition.set(position, split(model, position, entries, rows, bytes, actual, perToken));
+    // Asked for without padding too, since it learns from each batch.
+    const axes = plan.longest > 0 && model.batching && tokenAxes(model, position, actual.slice(1), plan.longest);
+    const cut = padding && axes && axes.length > 0 ? { padding, axes } : undefined;
+    byPosition.set(position, split(model, position, entries, rows, bytes, actual, cut));
   }
   for (const [i, entry] of entries.entries()) {
     for (const position of entry.outputs) parts[i]!.push(byPosition.get(position)![i]!);
@@ -147,7 +139,7 @@ export function scatter({ model, entries, rows, plan, lease }: Batch, result: Ba
   return parts;
 }
 
-/** One output cut into the parts of the entries; with `padding` it is one per token, of which each entry gets its own. */
+/** One output cut into the parts of the entries; with `cut` it has axes of tokens, of which each entry gets its own. */
 function split(
   model: Model,
   position: number,
@@ -155,7 +147,7 @@ function split(
   rows: number,
   bytes: Uint8Array,
   dims: readonly number[],
-  padding: Padding | undefined,
+  cut: { readonly padding: Padding; readonly axes: readonly number[] } | undefined,
 ): InferOutput[] {
   const spec = model.outputs[position]!;
   const { name, datatype } = spec;
@@ -176,17 +168,9 @@ function split(
       datatype === 'BYTES' ? skipBytesElements(bytes, at, elementsPerRow * entry.rows) : at + rowBytes * entry.rows;
     const data = bytes.subarray(at, end);
     at = end;
-    if (!padding || entry.tokens === padding.longest) return { name, datatype, shape: [entry.rows, ...own], data };
-    const perToken = elementsPerRow / padding.longest;
-    return {
-      name,
-      datatype,
-      shape: [entry.rows, ...clientDims(spec, [entry.tokens, ...dims.slice(2)])],
-      data:
-        datatype === 'BYTES'
-          ? cutTokenStrings(data, entry, padding, perToken)
-          : cutTokens(data, entry, padding, perToken * DATATYPES[datatype].byteSize),
-    };
+    if (!cut || entry.tokens === cut.padding.longest) return { name, datatype, shape: [entry.rows, ...own], data };
+    const part = cutAxes(data, entry, cut.padding, { own: dims.slice(1), axes: cut.axes, datatype });
+    return { name, datatype, shape: [entry.rows, ...clientDims(spec, part.own)], data: part.data };
   });
 }
 

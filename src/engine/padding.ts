@@ -12,6 +12,7 @@ import { DATATYPES, type Datatype } from '../base/datatype.js';
 import { skipBytesElements } from '../runtime/tensor.js';
 import type { Entry } from './entry.js';
 import type { Model } from './model.js';
+import { elementCount } from './tensor-spec.js';
 
 /** How the token tensors of one batch are padded. */
 export interface Padding {
@@ -77,32 +78,79 @@ export function copyPadded(
   return at + rows * stride;
 }
 
-/** Outputs by model whose first axis is seen not to be that of tokens, whatever its symbol. */
+/** By model: axes of outputs that are seen not to be those of tokens, whatever their symbols, as `axisKey` has them. */
 const otherAxes = new WeakMap<Model, Set<number>>();
+/** More than the dimensions of a tensor. */
+const MOST_AXES = 64;
+const NO_AXES: readonly number[] = [];
 
 /**
- * Whether the first axis after the batch of output `position` is that of tokens: it has the symbol of a token tensor's axis, or one of
- * its own and always the length of the batch. `size` is what it is in a batch padded to `longest`.
+ * Which axes after the batch of output `position` are those of tokens: they have the symbol of a token tensor's axis, or one of their own
+ * and always the length of the batch. Attentions have two. `dims` is what the output has behind the batch in one padded to `longest`.
  */
-export function isTokenAxis(model: Model, position: number, size: number | undefined, longest: number): boolean {
-  const symbol = model.outputs[position]!.onnxDims[0];
-  if (typeof symbol !== 'string') return false;
+export function tokenAxes(model: Model, position: number, dims: readonly number[], longest: number): readonly number[] {
+  const { onnxDims } = model.outputs[position]!;
+  let axes = NO_AXES;
+  for (let axis = 0; axis < onnxDims.length; axis++) {
+    const symbol = onnxDims[axis]!;
+    if (
+      typeof symbol !== 'string' ||
+      !isTokenAxis(model, position * MOST_AXES + axis, symbol, dims[axis] === longest)
+    ) {
+      continue;
+    }
+    axes = [...axes, axis];
+  }
+  return axes;
+}
+
+function isTokenAxis(model: Model, axisKey: number, symbol: string, fits: boolean): boolean {
   let others = otherAxes.get(model);
-  if (size !== longest) {
+  if (!fits) {
     if (!others) otherAxes.set(model, (others = new Set()));
-    others.add(position);
+    others.add(axisKey);
     return false;
   }
-  if (!others?.has(position)) return true;
+  if (!others?.has(axisKey)) return true;
   return (
     symbol !== '' && model.inputs.some(({ onnxDims }, i) => model.padding[i] !== undefined && onnxDims[0] === symbol)
   );
 }
 
-/** The part of an output per token that is `entry`'s own; a view where it has one row. `tokenBytes` is of one token; its rows are all of `bytes`. */
-export function cutTokens(
+/** An output of one entry without the padding of `axes`; `own` is its shape behind the batch, with the padding. */
+export interface Cut {
+  readonly data: Uint8Array;
+  readonly own: readonly number[];
+}
+
+/** Cuts `bytes`, the rows of `entry`, at each of `axes`; a view where one row has one axis of tokens, which is its first. */
+export function cutAxes(
   bytes: Uint8Array,
-  { rows, tokens }: Entry,
+  entry: Entry,
+  padding: Padding,
+  { own, axes, datatype }: { own: readonly number[]; axes: readonly number[]; datatype: Datatype },
+): Cut {
+  const cut = [...own];
+  let data = bytes;
+  for (const axis of axes) {
+    // What is before the axis are rows, and what is behind it is one token's.
+    const part = { rows: entry.rows * elementCount(cut.slice(0, axis)), tokens: entry.tokens };
+    const perToken = elementCount(cut.slice(axis + 1));
+    data =
+      datatype === 'BYTES'
+        ? cutTokenStrings(data, part, padding, perToken)
+        : cutTokens(data, part, padding, perToken * DATATYPES[datatype].byteSize);
+    cut[axis] = entry.tokens;
+  }
+  return { data, own: cut };
+}
+
+type Part = Pick<Entry, 'rows' | 'tokens'>;
+
+/** The part of an output per token that is an entry's own; a view where it has one row. `tokenBytes` is of one token; its rows are all of `bytes`. */
+function cutTokens(
+  bytes: Uint8Array,
+  { rows, tokens }: Part,
   { longest, left }: Padding,
   tokenBytes: number,
 ): Uint8Array {
@@ -120,9 +168,9 @@ export function cutTokens(
 }
 
 /** As {@link cutTokens} for BYTES, `perToken` elements to a token. */
-export function cutTokenStrings(
+function cutTokenStrings(
   bytes: Uint8Array,
-  { rows, tokens }: Entry,
+  { rows, tokens }: Part,
   { longest, left }: Padding,
   perToken: number,
 ): Uint8Array {

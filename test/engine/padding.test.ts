@@ -154,6 +154,31 @@ describe.each(['right', 'left'] as const)('with padding on the %s', (paddingSide
       expect(Buffer.from(outputs[i]![0]!.data)).toEqual(rawStrings(...rows.flat().map(cell)));
     }
   });
+
+  test('an output is cut wherever it has an axis of tokens', () => {
+    const attentions = spec('attentions', 'INT64', [2, 'tokens', 'tokens'], 0);
+    const channelsFirst = spec('channels', 'INT64', [2, 'tokens'], 1);
+    const pairs = textModel({ outputs: [attentions, channelsFirst], paddingSide });
+    /** Of each row: every id beside every id, twice, and the ids twice. */
+    const compute = (ids: BigInt64Array, longest: number) => {
+      const rows = Array.from({ length: ids.length / longest }, (_, i) => ids.slice(i * longest, (i + 1) * longest));
+      const beside = rows.flatMap((row) =>
+        [1n, 2n].flatMap((head) => [...row].flatMap((a) => [...row].map((b) => 10000n * head + 100n * a + b))),
+      );
+      const twice = rows.flatMap((row) => [...row, ...row]);
+      return [
+        { dims: [rows.length, 2, longest, longest], bytes: bytesOf(BigInt64Array.from(beside)) },
+        { dims: [rows.length, 2, longest], bytes: bytesOf(BigInt64Array.from(twice)) },
+      ];
+    };
+    const given = (rows: number[][][]) =>
+      run(
+        pairs,
+        rows.map((row) => entryOf(pairs, row)),
+        (ids, _, longest) => compute(ids, longest),
+      ).outputs.map((outputs) => outputs.map(({ shape, data }) => [shape, Buffer.from(data).toString('hex')]));
+    expect(given(texts)).toEqual(texts.flatMap((rows) => given([rows])));
+  });
 });
 
 test('the output of one row is a view, no copy', () => {
