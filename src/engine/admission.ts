@@ -33,7 +33,7 @@ interface Waiting {
   readonly handler: InferHandler;
   /** Set once the model is there. */
   model?: Model;
-  /** Set while a worker, or later the scheduler, has it. */
+  /** Lets go whatever has it: the wait for the model, a worker, or later the scheduler. */
   cancel?: Cancel;
   /** Answered, cancelled or in the queue: nothing that comes for it here counts any more. */
   done: boolean;
@@ -80,9 +80,10 @@ export class Admission {
     return this.#waitForModel({ request, handler, done: false });
   }
 
-  /** Refuses everything that waits here. */
-  rejectAll(error: ServeError): void {
+  /** Refuses everything that waits here, or what is on its way to the queue of one model. */
+  rejectAll(error: ServeError, only?: Model): void {
     for (const waiting of [...this.#waiting]) {
+      if (only && waiting.model !== only) continue;
       waiting.cancel?.();
       this.#fail(waiting, error);
     }
@@ -96,10 +97,14 @@ export class Admission {
 
   #waitForModel(waiting: Waiting): Cancel {
     const { request } = waiting;
+    const gone = new AbortController();
+    // With a reason: without one each abort makes an error with its stack.
+    waiting.cancel = () => gone.abort('gone');
     this.#waiting.add(waiting);
-    this.#options.registry.whenReady(request.modelName, request.modelVersion, request.deadlineMs).then(
+    this.#options.registry.whenReady(request.modelName, request.modelVersion, request.deadlineMs, gone.signal).then(
       (model) => {
         if (waiting.done) return;
+        waiting.cancel = undefined;
         waiting.model = model;
         // It is in use from here on, so that it is not the one that is unloaded for another.
         model.admitting++;

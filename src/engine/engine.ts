@@ -149,8 +149,8 @@ export class InferenceEngine implements Engine {
     return this.#registry.isModelReady(name, version);
   }
 
-  async whenReady(name: string, version: string, deadlineMs: number): Promise<void> {
-    await this.#registry.whenReady(name, version, deadlineMs);
+  async whenReady(name: string, version: string, deadlineMs: number, signal?: AbortSignal): Promise<void> {
+    await this.#registry.whenReady(name, version, deadlineMs, signal);
   }
 
   modelMetadata(name: string, version: string): ModelMetadata {
@@ -228,10 +228,9 @@ export class InferenceEngine implements Engine {
     for (const model of restored) this.#scheduler.onWorkersChanged(model);
     for (const { model, error } of stranded) {
       this.#registry.withdraw(model, error.message);
-      this.#scheduler.rejectQueued(
-        new ServeError('UNAVAILABLE', `model '${model.name}' was lost: ${error.message}`),
-        model,
-      );
+      const lost = new ServeError('UNAVAILABLE', `model '${model.name}' was lost: ${error.message}`);
+      this.#admission.rejectAll(lost, model);
+      this.#scheduler.rejectQueued(lost, model);
     }
   }
 

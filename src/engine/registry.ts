@@ -116,9 +116,10 @@ export class Registry {
 
   /**
    * The model once it is loaded; loads it where it is not, and waits for the one load that is under way. Rejects as {@link resolve}
-   * throws; UNAVAILABLE with the reason when the load fails, and DEADLINE_EXCEEDED at `deadlineMs`, after which the load goes on.
+   * throws; UNAVAILABLE with the reason when the load fails, DEADLINE_EXCEEDED at the deadline, CANCELLED when `signal` says that the
+   * caller has gone. A load that has begun goes on without anybody.
    */
-  async whenReady(name: string, version: string, deadlineMs: number): Promise<Model> {
+  async whenReady(name: string, version: string, deadlineMs: number, signal?: AbortSignal): Promise<Model> {
     const model = this.find(name, version);
     if (model) return model;
     // The ports open before the repository is looked through.
@@ -127,7 +128,7 @@ export class Registry {
     if (!slot) throw this.#refusal(name, version);
     if (slot.state === 'UNAVAILABLE' && !slot.mayRetry)
       throw new ServeError('UNAVAILABLE', `model '${slot.name}' failed to load: ${slot.reason}`);
-    return this.#residency.want(slot, deadlineMs);
+    return this.#residency.want(slot, { deadlineMs, signal });
   }
 
   /** False for what can't be asked: unknown, loading at start, failed. Throws INVALID_ARGUMENT for a malformed version. */

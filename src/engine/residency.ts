@@ -11,7 +11,7 @@ import { ServeError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { roomFor } from './memory-budget.js';
 import type { Model } from './model.js';
-import type { Slot } from './slot.js';
+import type { Slot, WaitOptions } from './slot.js';
 
 export interface ResidencyOptions {
   /** Most bytes that loaded models may cost together; 0 = no bound. */
@@ -72,9 +72,9 @@ export class Residency {
   }
 
   /** The model once it is loaded; loads it where that is still to be done. Rejects with ServeError. */
-  want(slot: Slot, deadlineMs: number): Promise<Model> {
+  want(slot: Slot, options: WaitOptions): Promise<Model> {
     if (this.#stopped) return Promise.reject(new ServeError('UNAVAILABLE', 'server is shutting down'));
-    const waiting = slot.waiters.add(slot.name, deadlineMs, this.#options.maxWaiters);
+    const waiting = slot.waiters.add(slot.name, options, this.#options.maxWaiters);
     if (slot.waiters.count > 0 && !this.#running.has(slot)) {
       this.#wanted.add(slot);
       this.#pump();
@@ -128,6 +128,8 @@ export class Residency {
     while (this.#running.size < (budgetBytes > 0 ? 1 : concurrency)) {
       const [slot] = this.#wanted.size > 0 ? this.#wanted : this.#initial;
       if (!slot) break;
+      // Whoever asked for it has gone: nothing is unloaded for nobody.
+      if (slot.waiters.count === 0 && this.#wanted.delete(slot)) continue;
       this.#wanted.delete(slot);
       this.#initial.delete(slot);
       this.#running.add(slot);

@@ -78,10 +78,20 @@ export class Slot {
   }
 }
 
+export interface WaitOptions {
+  /** On the monotonic clock; Infinity = none. */
+  readonly deadlineMs: number;
+  /** Aborted when the caller has gone; what it waits with is let go then. */
+  readonly signal: AbortSignal | undefined;
+}
+
 interface Waiter {
   resolve(model: Model): void;
   reject(error: ServeError): void;
   readonly timer: NodeJS.Timeout | undefined;
+  readonly signal: AbortSignal | undefined;
+  /** Called by the signal. */
+  readonly leave: () => void;
 }
 
 /** The longest that setTimeout can wait, in milliseconds. */
@@ -96,10 +106,12 @@ export class Waiters {
   }
 
   /**
-   * Resolves with the model once it is there. Rejects DEADLINE_EXCEEDED at `deadlineMs` on the monotonic clock, UNAVAILABLE at once
-   * when `most` wait already.
+   * Resolves with the model once it is there. Rejects DEADLINE_EXCEEDED at the deadline, CANCELLED when the caller goes, UNAVAILABLE at
+   * once when `most` wait already.
    */
-  add(name: string, deadlineMs: number, most: number): Promise<Model> {
+  add(name: string, { deadlineMs, signal }: WaitOptions, most: number): Promise<Model> {
+    const gone = () => new ServeError('CANCELLED', `the caller has gone while model '${name}' was loading`);
+    if (signal?.aborted) return Promise.reject(gone());
     if (this.#waiting.size >= most)
       return Promise.reject(new ServeError('UNAVAILABLE', `Exceeds maximum queue size (${most}) of model '${name}'`));
     const leftMs = Math.ceil(deadlineMs - nowMs());
@@ -107,8 +119,10 @@ export class Waiters {
     if (leftMs <= 0) return Promise.reject(late());
     return new Promise((resolve, reject) => {
       const timer = leftMs > LONGEST_MS ? undefined : setTimeout(() => this.#settle(waiter).reject(late()), leftMs);
-      const waiter: Waiter = { resolve, reject, timer };
+      const leave = () => this.#settle(waiter).reject(gone());
+      const waiter: Waiter = { resolve, reject, timer, signal, leave };
       this.#waiting.add(waiter);
+      signal?.addEventListener('abort', leave);
     });
   }
 
@@ -123,6 +137,7 @@ export class Waiters {
   #settle(waiter: Waiter): Waiter {
     this.#waiting.delete(waiter);
     clearTimeout(waiter.timer);
+    waiter.signal?.removeEventListener('abort', waiter.leave);
     return waiter;
   }
 }

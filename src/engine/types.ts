@@ -175,8 +175,9 @@ export interface Engine {
   /**
    * Resolves when the version ('' = the highest) can be asked by the calls below, loading it first where it is to be loaded on first
    * use; rejects with ServeError (NOT_FOUND, UNAVAILABLE, INVALID_ARGUMENT, DEADLINE_EXCEEDED). `deadlineMs` as in InferRequest.
+   * `signal` is aborted when the caller has gone: then it rejects at once (CANCELLED) and holds nothing of the caller's any more.
    */
-  whenReady(name: string, version: string, deadlineMs: number): Promise<void>;
+  whenReady(name: string, version: string, deadlineMs: number, signal?: AbortSignal): Promise<void>;
   /** Throws NOT_FOUND or UNAVAILABLE. */
   modelMetadata(name: string, version: string): ModelMetadata;
   /** Throws as modelMetadata. */

@@ -6,10 +6,14 @@
 import type { MethodDefinition } from '@grpc/grpc-js';
 import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
+import type { GatedCall } from './gated-call.js';
 import { addUnary, CONTROL_MESSAGE_BYTES, type Registry } from './unary.js';
 
-/** Answers a request, now or later (`deadlineMs` is the caller's), or fails with ServeError. */
-export type Answer<Request, Response> = (request: Request, deadlineMs: number) => Response | Promise<Response>;
+/** Answers a request, now or later (`call` says how long its caller waits), or fails with ServeError. */
+export type Answer<Request, Response> = (
+  request: Request,
+  call: Pick<GatedCall, 'deadlineMs' | 'onGone'>,
+) => Response | Promise<Response>;
 
 /** Adds a control RPC; `Request` must be the proto's message as proto-loader gives it. */
 export function addControl<Request, Response extends object>(
@@ -26,7 +30,7 @@ export function addControl<Request, Response extends object>(
       throw new ServeError('INTERNAL', `failed to parse ${method.path.slice(1)} request`);
     }
     reply.timeline.decoded = nowMs();
-    const answered = answer(request, reply.call.deadlineMs);
+    const answered = answer(request, reply.call);
     if (!(answered instanceof Promise)) {
       reply.send(method.responseSerialize(answered));
       return;

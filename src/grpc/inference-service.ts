@@ -8,6 +8,7 @@ import type { ErrorCode } from '../base/errors.js';
 import { ServeError } from '../base/errors.js';
 import type { Engine } from '../engine/types.js';
 import { addControl } from './control.js';
+import type { GatedCall } from './gated-call.js';
 import { methodOf, type Protos } from './proto.js';
 import { addRefused, type Registry } from './unary.js';
 
@@ -47,12 +48,12 @@ export function addInferenceService(registry: Registry, protos: Protos, engine: 
     version: engine.serverVersion,
     extensions: engine.extensions,
   }));
-  addControl(registry, method('ModelMetadata'), async ({ name, version }: ModelRef, deadlineMs) => {
-    await engine.whenReady(name, version, deadlineMs);
+  addControl(registry, method('ModelMetadata'), async ({ name, version }: ModelRef, call) => {
+    await whenReady(engine, { name, version }, call);
     return engine.modelMetadata(name, version);
   });
-  addControl(registry, method('ModelConfig'), async ({ name, version }: ModelRef, deadlineMs) => {
-    await engine.whenReady(name, version, deadlineMs);
+  addControl(registry, method('ModelConfig'), async ({ name, version }: ModelRef, call) => {
+    await whenReady(engine, { name, version }, call);
     return { config: engine.modelConfig(name, version) };
   });
   addControl(registry, method('ModelStatistics'), ({ name, version }: ModelRef) => ({
@@ -69,6 +70,18 @@ export function addInferenceService(registry: Registry, protos: Protos, engine: 
     },
   );
   for (const [rpc, refusal] of Object.entries(REFUSED)) addRefused(registry, method(rpc).path, refusal);
+}
+
+/** As the engine's, for as long as the caller waits. */
+function whenReady(
+  engine: Engine,
+  { name, version }: ModelRef,
+  call: Pick<GatedCall, 'deadlineMs' | 'onGone'>,
+): Promise<void> {
+  const aborter = new AbortController();
+  // With a reason: without one an abort makes an error with its stack.
+  call.onGone = () => aborter.abort('gone');
+  return engine.whenReady(name, version, call.deadlineMs, aborter.signal);
 }
 
 function unimplemented(message: string): { code: ErrorCode; message: string } {

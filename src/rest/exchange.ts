@@ -54,6 +54,7 @@ export class Exchange {
   private halfClosed = false;
   private waiting = false;
   private probeTimer: NodeJS.Timeout | undefined;
+  private aborter: AbortController | undefined;
 
   constructor(request: IncomingMessage, response: ServerResponse, server: ExchangeServer, extra: OutgoingHttpHeaders) {
     this.request = request;
@@ -80,6 +81,17 @@ export class Exchange {
   /** True when nobody can read a reply any more. */
   get gone(): boolean {
     return this.ended;
+  }
+
+  /** Aborted when the reply is out or the connection gone: for waits that hold what the client sent. */
+  get signal(): AbortSignal {
+    if (!this.aborter) {
+      const aborter = new AbortController();
+      this.aborter = aborter;
+      // With a reason: without one each abort makes an error with its stack.
+      this.onClose(() => aborter.abort('gone'));
+    }
+    return this.aborter.signal;
   }
 
   sendJson(status: number, value: unknown): void {
@@ -162,8 +174,9 @@ export class Exchange {
     this.onClose(() => clearInterval(timer));
   }
 
-  /** The request is with the engine from now on; whether its client is still there matters. */
+  /** The request is with the engine from now on; whether its client is still there matters. Idempotent. */
   waitForEngine(): void {
+    if (this.waiting) return;
     this.waiting = true;
     if (this.halfClosed) this.probe(FIRST_PROBE_MS);
   }

@@ -78,7 +78,7 @@ export function createInferHandler(options: InferOptions): InferHandler {
       const { maxInputSize } = options;
       body = await readBody(request, { maxInputSize, reservation, memory: binary ? memory : undefined });
       timeline.lastByte = nowMs();
-      const infer = await decode(body, headerLength, modelName, modelVersion, reservation, isPictureType(request));
+      const infer = await decode(body, headerLength, modelName, modelVersion, reservation, exchange);
       timeline.decoded = nowMs();
       if (exchange.gone) return;
       exchange.waitForEngine();
@@ -135,15 +135,16 @@ export function createInferHandler(options: InferOptions): InferHandler {
     modelName: string,
     modelVersion: string,
     reservation: Reservation,
-    isPicture: boolean,
+    exchange: Exchange,
   ): InferBody | Promise<InferBody> {
     const length = jsonLength(headerLength, body.length);
-    if (isPicture && (headerLength === undefined || length === 0)) {
+    if ((headerLength === undefined || length === 0) && isPictureType(exchange.request)) {
       return composePicture(body, headerLength !== undefined);
     }
     if (headerLength !== undefined && length === 0) {
       // What the bytes are, only the model says.
-      const known = engine.whenReady(modelName, modelVersion, Infinity);
+      exchange.waitForEngine();
+      const known = engine.whenReady(modelName, modelVersion, Infinity, exchange.signal);
       return known.then(() => composeRawInfer(body, engine, modelName, modelVersion));
     }
     const binary = headerLength !== undefined;

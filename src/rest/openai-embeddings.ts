@@ -61,7 +61,7 @@ export function createEmbeddingsHandler(options: InferOptions): (exchange: Excha
       timeline.decoded = nowMs();
       if (exchange.gone) return;
       exchange.waitForEngine();
-      await engine.whenReady(modelName, '', Infinity);
+      await engine.whenReady(modelName, '', Infinity, exchange.signal);
       if (exchange.gone) return;
       const { output, isMatryoshka } = embeddingOutput(engine, request);
       const reserve = (bytes: number): void => {

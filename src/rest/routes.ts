@@ -56,12 +56,14 @@ export function createRoutes(options: RouteOptions): Route[] {
       handle: (exchange) => exchange.sendJson(200, { model_stats: engine.modelStatistics('', '') }),
     },
     ...perModel('GET', '', async (exchange, { model, version }) => {
-      await engine.whenReady(model, version, Infinity);
+      exchange.waitForEngine();
+      await engine.whenReady(model, version, Infinity, exchange.signal);
       exchange.sendJson(200, engine.modelMetadata(model, version));
     }),
     ...perModel('GET', '/ready', (exchange, params) => modelReady(exchange, engine, params)),
     ...perModel('GET', '/config', async (exchange, { model, version }) => {
-      await engine.whenReady(model, version, Infinity);
+      exchange.waitForEngine();
+      await engine.whenReady(model, version, Infinity, exchange.signal);
       exchange.sendJson(200, engine.modelConfig(model, version));
     }),
     ...perModel('GET', '/stats', (exchange, { model, version }) => {
