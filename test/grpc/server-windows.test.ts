@@ -1,6 +1,6 @@
 import http2 from 'node:http2';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type FrontEnd, startFrontEnd } from './front-end.js';
+import { type FrontEnd, frame, INFER, inferBytes, RawConnection, readReply, startFrontEnd } from './front-end.js';
 
 let front: FrontEnd;
 const { createServer, createSecureServer } = http2;
@@ -23,6 +23,26 @@ test('a client sees the windows, the frame size and the stream limit on the wire
   await new Promise((resolve) => session.ping(resolve));
   expect(session.state.remoteWindowSize).toBe(16 * 1024 * 1024);
   session.destroy();
+});
+
+test('thousands of calls given up on a connection leave the others on it alone', async () => {
+  const raw = new RawConnection(front.port);
+  const held = raw.open(INFER);
+  const reply = readReply(held);
+  held.end(frame(inferBytes('hold', Buffer.alloc(16))));
+  await front.engine.nextSeen();
+  for (let round = 0; round < 30; round++) {
+    const closed = Array.from({ length: 100 }, () => {
+      const stream = raw.open(INFER);
+      stream.on('error', () => undefined);
+      stream.close(http2.constants.NGHTTP2_CANCEL);
+      return new Promise((resolve) => stream.once('close', resolve));
+    });
+    await Promise.all(closed);
+  }
+  front.engine.release();
+  expect((await reply).headers['grpc-status']).toBe('0');
+  raw.close();
 });
 
 test('the functions of node:http2 are as they were', () => {
