@@ -5,7 +5,7 @@
  * Called by workers/preprocess-worker.ts. Loads sharp when the first processor is made, so that servers without such models have none of it.
  * One picture at a time. Refuses with ServeError what is no picture or claims to be too large, before a decoder sees it.
  */
-import type { SharpOptions } from 'sharp';
+import type { Metadata, SharpOptions } from 'sharp';
 import { invalid, printable, ServeError } from '#src/base/errors';
 import type { ContentElements, ImageSpec, PreparedTensor } from '#src/runtime/preprocess-messages';
 import { elementsOf } from './content-elements.js';
@@ -130,7 +130,7 @@ async function decode(
   let isScaled = false;
   try {
     const reader = sharp(bytes, options).removeAlpha();
-    const target = mayShrink(header, spec) ? shrunk((await reader.metadata()).autoOrient, spec) : undefined;
+    const target = mayShrink(header, spec) ? shrunk(await reader.metadata(), spec) : undefined;
     if (target) {
       isScaled = true;
       const kernel = KERNELS[spec.resample]!;
@@ -154,8 +154,12 @@ function mayShrink({ width, height, isInk }: ImageHeader, { resize, resample }: 
   return resize !== undefined && !isInk && KERNELS[resample] !== undefined && width * height > EXACT_PIXELS;
 }
 
-/** The size after scaling, where both edges become half as long or less. */
-function shrunk(own: Size, { resize }: ImageSpec): Size | undefined {
+/**
+ * The size after scaling, where both edges become half as long or less. Undefined also for a picture with transparency: sharp weighs
+ * colours by it while it scales, so that they go where all is transparent, and Pillow knows nothing of it.
+ */
+function shrunk({ autoOrient: own, hasAlpha }: Metadata, { resize }: ImageSpec): Size | undefined {
+  if (hasAlpha) return undefined;
   const target = sizeAfter(resize!, own);
   return 2 * target.width <= own.width && 2 * target.height <= own.height ? target : undefined;
 }
@@ -181,8 +185,11 @@ function roomFor(pictures: number, dims: readonly number[], { datatype }: ImageS
   const count = dims.reduce((product, dim) => product * dim, pictures);
   const bytes = count * pixelArray(datatype, 0).BYTES_PER_ELEMENT;
   if (bytes <= MAX_TENSOR_BYTES) return count;
-  throw new ServeError(
-    'RESOURCE_EXHAUSTED',
-    `${pictures} pictures of [${dims.join()}] take ${bytes} bytes of ${MAX_TENSOR_BYTES}: send fewer in one request`,
-  );
+  const of = `of [${dims.join()}]`;
+  const sizes = `${bytes} bytes of ${MAX_TENSOR_BYTES}`;
+  const message =
+    pictures === 1
+      ? `a picture ${of} takes ${sizes}: send a smaller one`
+      : `${pictures} pictures ${of} take ${sizes}: send fewer in one request`;
+  throw new ServeError('RESOURCE_EXHAUSTED', message);
 }

@@ -227,6 +227,11 @@ test('more pictures than a tensor may hold are refused', async () => {
     code: 'RESOURCE_EXHAUSTED',
     message: '9 pictures of [1600,1600,3] take 276480000 bytes of 268435456: send fewer in one request',
   });
+  const huge = await createImageProcessor({ ...SPEC, datatype: 'FP32', pad: { width: 5000, height: 5000 } });
+  await expect(huge.prepare(images(file))).rejects.toMatchObject({
+    code: 'RESOURCE_EXHAUSTED',
+    message: 'a picture of [5000,5000,3] takes 300000000 bytes of 268435456: send a smaller one',
+  });
 });
 
 test('elements that are not as many or as long as they say are refused', async () => {

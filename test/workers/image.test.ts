@@ -132,6 +132,23 @@ describe('a large picture that shrinks', () => {
       expect(Math.abs(green(data, 99 - y, 70, 100) - green(flat.data, 70, y, 150))).toBeLessThan(8);
   });
 
+  test('is exact where parts of it are transparent', async () => {
+    const withAlpha = Buffer.alloc(4 * width * height);
+    for (let pixel = 0; pixel < width * height; pixel++) {
+      colours.copy(withAlpha, 4 * pixel, 3 * pixel, 3 * pixel + 3);
+      withAlpha[4 * pixel + 3] = (pixel % width) & 255;
+    }
+    const { data } = await (await createImageProcessor(spec('bilinear', 100))).prepare(
+      images(
+        await sharp(withAlpha, { raw: { width, height, channels: 4 } })
+          .png()
+          .toBuffer(),
+      ),
+    );
+    const target = { width: 150, height: 100, method: 'bilinear' } as const;
+    expect(Buffer.from(data).equals(resample({ width, height, channels: 3, data: colours }, target).data)).toBe(true);
+  });
+
   test('to more than half, or by a filter that libvips has not, is exact', async () => {
     for (const [method, size] of [
       ['bicubic', 500],
