@@ -4,7 +4,7 @@
  * Called by `runtime/preprocess-pool.ts`. Owns the threads and their ports, and replaces a thread that died until nothing comes from any
  * of them any more. Must not know what the messages say, and never ends a thread: it may be inside native code.
  */
-import { MessageChannel, type MessagePort, type Transferable } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, receiveMessageOnPort, type Transferable } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { printable, ServeError } from '../base/errors.js';
 
@@ -84,13 +84,19 @@ export class PortThreads<Outgoing, Incoming> {
 
   #attach(thread: number): Attachment {
     const { port1: port, port2 } = new MessageChannel();
-    port.on('message', (message: Incoming) => {
+    const hear = (message: Incoming): void => {
       this.#silentLosses = 0;
       this.#heard = true;
       this.#options.onMessage(thread, message);
-    });
+    };
+    port.on('message', hear);
     const ended = this.#piscina.run({ port: port2 }, { transferList: [port2] }).then(
-      () => port.close(),
+      () => {
+        // The end of the task comes another way, and may come before the last words of the thread.
+        for (let last = receiveMessageOnPort(port); last; last = receiveMessageOnPort(port))
+          hear(last.message as Incoming);
+        port.close();
+      },
       (reason: unknown) => {
         port.close();
         this.#lost(thread, reason);
