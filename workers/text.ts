@@ -54,6 +54,7 @@ export class TextProcessor {
     let longest = 0;
     for (const { ids } of rows) longest = Math.max(longest, ids.length);
     this.#checkSize(rows.length, longest);
+    this.#checkPadding(rows, longest);
     return { tensors: textTensors(rows, longest, this.#spec), rowTokens: rows.map(({ ids }) => ids.length) };
   }
 
@@ -80,6 +81,16 @@ export class TextProcessor {
     if (ids.includes(undefined))
       throw invalid(`${kind} ${index} has characters that the model has no tokens for: '${printable(text, 40)}'`);
     return ids as number[];
+  }
+
+  /** Nothing tells a model without a mask which tokens are real, so padding would change its answers. */
+  #checkPadding(rows: readonly TokenRow[], longest: number): void {
+    if (this.#spec.tensors.some(({ role }) => role === 'attention_mask')) return;
+    const index = rows.findIndex(({ ids }) => ids.length < longest);
+    if (index < 0) return;
+    throw invalid(
+      `text ${index} has ${rows[index]!.ids.length} tokens and another of the request ${longest}, but the model has no attention_mask to tell padding by: send them in requests of their own`,
+    );
   }
 
   #checkSize(rows: number, longest: number): void {

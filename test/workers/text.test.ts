@@ -109,6 +109,14 @@ test('padding goes to the left where the tokenizer says so, with its own ids', (
   ]);
 });
 
+test('texts of different lengths are refused together where no mask would tell their padding', () => {
+  const maskless = processor({ tensors: [{ role: 'input_ids', name: 'input_ids', datatype: 'INT64' }] });
+  expect(maskless.prepare(text('a b', 'b a'), undefined, true).rowTokens).toEqual([4, 4]);
+  expect(() => maskless.prepare(text('a b', 'a'), undefined, true)).toThrow(
+    'text 1 has 3 tokens and another of the request 4, but the model has no attention_mask to tell padding by: send them in requests of their own',
+  );
+});
+
 test('a pair has real types', () => {
   const typed = processor({ tensors: [{ role: 'token_type_ids', name: 'types', datatype: 'INT64' }] });
   const { tensors } = typed.prepare(text('a b'), pair('a'), true);
