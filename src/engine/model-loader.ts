@@ -40,6 +40,8 @@ interface Loaded {
   readonly load: LoadRequest;
   readonly placed: readonly number[];
   readonly entry: RepositoryEntry;
+  /** In which life of each worker the session was loaded there last. */
+  readonly lives: Map<number, number>;
   /** By how much the process grew for each session. */
   readonly grownBytes: readonly number[];
 }
@@ -65,8 +67,7 @@ export class ModelLoader {
     // Counted from here on, so that models which load at the same time spread.
     for (const worker of placed) this.#sessions[worker]!++;
     const session = this.#nextSession++;
-    /** Where it is loaded, and in which life of the worker. */
-    const loaded = new Map<number, number>();
+    const lives = new Map<number, number>();
     const grownBytes: number[] = [];
     let processorId = -1;
     try {
@@ -86,7 +87,7 @@ export class ModelLoader {
       const loadOn = async (worker: number): Promise<SessionMetadata> => {
         const life = workers.life(worker);
         const metadata = await workers.load(worker, load);
-        loaded.set(worker, life);
+        lives.set(worker, life);
         grownBytes.push(metadata.grownBytes);
         return metadata;
       };
@@ -113,12 +114,12 @@ export class ModelLoader {
       for (const worker of placed) await this.#options.warmUp(model, worker, entry);
       // A worker that died meanwhile came back without the session.
       for (const worker of placed) {
-        while (workers.life(worker) !== loaded.get(worker)) {
+        while (workers.life(worker) !== lives.get(worker)) {
           await loadOn(worker);
           await this.#options.warmUp(model, worker, entry);
         }
       }
-      this.#requests.set(model, { load, placed, entry, grownBytes });
+      this.#requests.set(model, { load, placed, entry, lives, grownBytes });
       for (const worker of placed) model.workers.add(worker);
       log.info(
         {
@@ -135,7 +136,8 @@ export class ModelLoader {
     } catch (error) {
       for (const worker of placed) this.#sessions[worker]!--;
       if (processorId >= 0) preprocess.unregister(processorId);
-      await Promise.all([...loaded.keys()].map((worker) => workers.unload(worker, session).catch(() => undefined)));
+      // On all, since another may still be at it: it takes its messages in order.
+      await Promise.all(placed.map((worker) => workers.unload(worker, session).catch(() => undefined)));
       throw error;
     }
   }
@@ -172,10 +174,13 @@ export class ModelLoader {
     const restored: Model[] = [];
     const stranded: { model: Model; error: ServeError }[] = [];
     const { workers, preprocess, warmUp, log } = this.#options;
-    for (const [model, { load, placed, entry }] of this.#requests) {
-      if (!placed.includes(worker)) continue;
+    for (const [model, { load, placed, entry, lives }] of this.#requests) {
+      const life = workers.life(worker);
+      // It may have been loaded for the first time since the worker came back.
+      if (!placed.includes(worker) || lives.get(worker) === life) continue;
       try {
         await workers.load(worker, load);
+        lives.set(worker, life);
         await warmUp(model, worker, entry);
         // It may have been unloaded meanwhile, here too: the worker takes its messages in order.
         if (!this.#requests.has(model)) continue;

@@ -1,5 +1,5 @@
 /** Loading with the real runtime: shared weights, external data, providers that are not there, workers that die. */
-import { existsSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createEngine } from '../../src/engine/create-engine.js';
@@ -189,6 +189,61 @@ test('a worker that dies is replaced, with its models, and the server goes on', 
   for (let i = 1; i < 8; i++) expect((await ask(i)).outputs[0]!.shape).toEqual([i, 1]);
   expect(logged.some((line) => line.includes('an inference worker was lost'))).toBe(true);
   await stop();
+});
+
+test('a worker that comes back loads each model once, also one that is asked for the first time meanwhile', async () => {
+  const repository = temporaryDirectory();
+  const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+  const config = 'max_batch_size: 16';
+  const versions = { 1: identityModel('FP32', ['n']) };
+  for (const name of names) writeModel(repository, name, { config, versions });
+  const onDemand = `${config} parameters { key: "load_on_first_use" value { string_value: "true" } }`;
+  writeModel(repository, 'late', { config: onDemand, versions });
+  const loads = join(temporaryDirectory(), 'loads');
+  const { engine, stop } = await startEngine(repository, { workerFile: dyingWorker(loads), workerCount: 1 });
+  const ask = (modelName: string, rows: number) =>
+    infer(engine, { modelName, inputs: [tensor('INPUT0', 'FP32', [rows, 1], new Float32Array(rows))] });
+  const dead = expect(ask('a', 13)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  await dead;
+  await ask('late', 1);
+  for (const name of names) await ask(name, 1);
+  await stop();
+  // Each line is a thread and the number of a session.
+  const lines = readFileSync(loads, 'utf8').trim().split('\n');
+  expect(lines.filter((line, i) => lines.indexOf(line) !== i)).toEqual([]);
+  expect(lines).toHaveLength(2 * names.length + 1);
+});
+
+test('a load that fails on one worker is undone on those that are still at it', async () => {
+  const repository = temporaryDirectory();
+  writeModel(repository, 'identity', { versions: { 1: identityModel('FP32', ['n']) } });
+  const directory = temporaryDirectory();
+  const notes = join(directory, 'notes');
+  const workerFile = join(directory, 'worker.mjs');
+  // The first load goes well, the thread of the second ends, the third takes until that has been noticed.
+  writeFileSync(
+    workerFile,
+    `import { appendFileSync, mkdirSync } from 'node:fs';
+import serve from ${JSON.stringify(join(import.meta.dirname, '../../dist/workers/inference-worker.js'))};
+const turn = () => {
+  for (let n = 1; ; n++) try { mkdirSync(${JSON.stringify(join(directory, 'turn'))} + n); return n; } catch {}
+};
+export default ({ port }) => {
+  let own = 0;
+  port.on('message', ({ type, session }) => {
+    if (type === 'load') own = turn();
+    if (own === 2) process.exit(3);
+    if (own === 3 && type === 'load') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
+    if (type === 'unload') appendFileSync(${JSON.stringify(notes)}, own + ' unload ' + session + '\\n');
+  });
+  return serve({ port });
+};\n`,
+  );
+  const { engine, stop } = await startEngine(repository, { workerFile, workerCount: 3 });
+  await stop();
+  expect(engine.repositoryIndex(false)).toMatchObject([{ name: 'identity', state: 'UNAVAILABLE' }]);
+  const lines = readFileSync(notes, 'utf8').trim().split('\n');
+  expect(lines.filter((line) => !line.startsWith('0')).sort()).toEqual(['1 unload 0', '3 unload 0']);
 });
 
 test('models that load at the same time spread over the workers', async () => {
