@@ -18,6 +18,7 @@ import type {
   ToPreprocessWorker,
 } from './preprocess-messages.js';
 import { PreprocessQueue } from './preprocess-queue.js';
+import { freeThread, newThread, type PreprocessThread, type RegisterCall } from './preprocess-thread.js';
 import {
   answer,
   errorOf,
@@ -43,26 +44,9 @@ export interface PreprocessPoolOptions {
   readonly maxBytes?: number;
 }
 
-/** Messages that a thread has at a time: one that it works on, and one so that it need not wait for main. */
-const MESSAGES_AHEAD = 2;
 /** What one message of light work may hold: all are answered together, so the first waits for the last. */
 const MESSAGE_TASKS = 16;
 const MESSAGE_BYTES = 8192;
-
-/** What main knows of one thread. */
-interface Thread {
-  readonly index: number;
-  /** Sent and not answered; each has at least one task. */
-  messages: number;
-  /** Bytes of those. */
-  bytes: number;
-  /** One of them is heavy: nothing is put behind it, for another thread may be free sooner. */
-  heavy: boolean;
-  /** Whether the last message was heavy; lines take turns. */
-  lastHeavy: boolean;
-  readonly tasks: Map<number, PreprocessWork>;
-  readonly calls: Map<number, { processor: number; resolve(): void; reject(error: ServeError): void }>;
-}
 
 export class PreprocessPool {
   readonly #options: PreprocessPoolOptions;
@@ -72,7 +56,7 @@ export class PreprocessPool {
   readonly #processors = new Map<number, ProcessorSpec>();
   /** Made at the first `register`. */
   #threads: PortThreads<ToPreprocessWorker, FromPreprocessWorker> | undefined;
-  #states: Thread[] = [];
+  #states: PreprocessThread[] = [];
   #nextProcessor = 1;
   #nextTask = 0;
   #nextCall = 0;
@@ -96,7 +80,13 @@ export class PreprocessPool {
     const processor = this.#nextProcessor++;
     this.#processors.set(processor, spec);
     try {
-      await Promise.all(this.#states.map((thread) => this.#register(thread, processor, spec)));
+      await Promise.all(
+        this.#states.map((thread) => {
+          const { promise, resolve, reject } = Promise.withResolvers<void>();
+          this.#register(thread, { processor, resolve, reject }, spec);
+          return promise;
+        }),
+      );
     } catch (error) {
       this.unregister(processor);
       throw error;
@@ -166,7 +156,7 @@ export class PreprocessPool {
     if (this.#queue.count >= this.#maxTasks)
       return new ServeError('RESOURCE_EXHAUSTED', `preprocess queue is full (${this.#maxTasks} requests)`);
     // A request that is larger than the bound may still pass where it need not wait.
-    if (this.#queue.bytes + bytes > this.#maxBytes && !(this.#queue.count === 0 && this.#freeThread()))
+    if (this.#queue.bytes + bytes > this.#maxBytes && !(this.#queue.count === 0 && freeThread(this.#states)))
       return new ServeError('RESOURCE_EXHAUSTED', `preprocess queue is full (${this.#maxBytes} bytes)`);
     return undefined;
   }
@@ -176,22 +166,11 @@ export class PreprocessPool {
     // A handler may call `run` again: the loop below sees to what that queues.
     if (this.#pumping) return;
     this.#pumping = true;
-    for (let thread = this.#freeThread(); thread && this.#queue.count > 0; thread = this.#freeThread()) {
+    for (let thread = freeThread(this.#states); thread && this.#queue.count > 0; thread = freeThread(this.#states)) {
       const batch = this.#take(!thread.lastHeavy);
       if (batch.length > 0) this.#send(thread, batch);
     }
     this.#pumping = false;
-  }
-
-  /** The thread with the least to do of those that may be given more. */
-  #freeThread(): Thread | undefined {
-    let best: Thread | undefined;
-    for (const thread of this.#states) {
-      if (thread.messages >= MESSAGES_AHEAD || thread.heavy) continue;
-      if (!best || thread.messages < best.messages || (thread.messages === best.messages && thread.bytes < best.bytes))
-        best = thread;
-    }
-    return best;
   }
 
   /** The next message's tasks, from the line whose turn it is. What is too late is answered here and may leave nothing. */
@@ -215,7 +194,7 @@ export class PreprocessPool {
     return batch;
   }
 
-  #send(thread: Thread, batch: readonly PreprocessWork[]): void {
+  #send(thread: PreprocessThread, batch: readonly PreprocessWork[]): void {
     const { message, memory } = handOver(batch);
     for (const work of batch) thread.tasks.set(work.number, work);
     thread.messages++;
@@ -225,7 +204,7 @@ export class PreprocessPool {
     this.#threads!.post(thread.index, message, [memory]);
   }
 
-  #heard(thread: Thread, message: FromPreprocessWorker): void {
+  #heard(thread: PreprocessThread, message: FromPreprocessWorker): void {
     if (!isReplies(message)) {
       const call = thread.calls.get(message.call);
       thread.calls.delete(message.call);
@@ -248,31 +227,38 @@ export class PreprocessPool {
     });
   }
 
-  #register(thread: Thread, processor: number, spec: ProcessorSpec): Promise<void> {
-    const call = this.#nextCall++;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    thread.calls.set(call, { processor, resolve, reject });
-    this.#threads!.post(thread.index, { type: 'register', call, processor, spec });
-    return promise;
+  #register(thread: PreprocessThread, call: RegisterCall, spec: ProcessorSpec): void {
+    const number = this.#nextCall++;
+    thread.calls.set(number, call);
+    this.#threads!.post(thread.index, { type: 'register', call: number, processor: call.processor, spec });
   }
 
   #lost(index: number, reason: string): void {
     const old = this.#states[index]!;
     const thread = newThread(index);
     this.#states[index] = thread;
-    // Whatever was being made when the thread died may be what it died of.
-    for (const { processor } of old.calls.values()) this.#processors.delete(processor);
+    const lost = new ServeError('UNAVAILABLE', `preprocess worker ${index} was lost: ${reason}`);
+    // The processor that was being made when the thread died may be what it died of; those behind it are made by the new thread.
+    const [first, ...others] = old.calls.values();
+    old.calls.clear();
+    if (first) {
+      this.unregister(first.processor);
+      first.reject(lost);
+    }
+    const asked = new Map(others.map((call) => [call.processor, call]));
     if (!this.#closed && !this.#threads!.dead) {
       for (const [processor, spec] of this.#processors) {
-        // It was made before, from the same data. Should it fail now, the worker says so to every task.
-        this.#register(thread, processor, spec).catch(() => undefined);
+        // One that was made before is made from the same data. Should that fail now, the worker says so to every task.
+        this.#register(thread, asked.get(processor) ?? { processor, resolve() {}, reject() {} }, spec);
+        asked.delete(processor);
       }
     }
-    this.#abandon(old, new ServeError('UNAVAILABLE', `preprocess worker ${index} was lost: ${reason}`));
+    for (const { reject } of asked.values()) reject(lost);
+    this.#abandon(old, lost);
     this.#pump();
   }
 
-  #abandon({ tasks, calls }: Thread, error: ServeError): void {
+  #abandon({ tasks, calls }: PreprocessThread, error: ServeError): void {
     for (const { reject } of calls.values()) reject(error);
     calls.clear();
     for (const task of tasks.values()) fail(task, error);
@@ -286,15 +272,5 @@ export class PreprocessPool {
     }
   }
 }
-
-const newThread = (index: number): Thread => ({
-  index,
-  messages: 0,
-  bytes: 0,
-  heavy: false,
-  lastHeavy: true,
-  tasks: new Map(),
-  calls: new Map(),
-});
 
 const isReplies = (message: FromPreprocessWorker): message is readonly PreprocessReply[] => Array.isArray(message);

@@ -397,6 +397,17 @@ test('a processor that kills the threads that make it is refused, and the others
     if (outcome.status === 'rejected') expect(outcome.reason).toMatchObject({ code: 'UNAVAILABLE' });
 });
 
+test('a processor that kills the threads that make it takes none with it that is made behind it', async () => {
+  const dying = startScripted({ size: 2 });
+  const [bad, good] = await Promise.allSettled([dying.register(spec('exit now')), dying.register(spec('free'))]);
+  expect(bad).toMatchObject({ status: 'rejected', reason: { code: 'UNAVAILABLE' } });
+  expect(good).toMatchObject({ status: 'fulfilled' });
+  const processor = (good as PromiseFulfilledResult<number>).value;
+  expect(await Promise.all([1, 2, 3, 4].map(() => ask(dying, request(processor, elements('text', 'a')))))).toHaveLength(
+    4,
+  );
+});
+
 test('a worker that can not be loaded is given up, and everything after says so', async () => {
   const broken = new PreprocessPool({ size: 2, workerFile: join(import.meta.dirname, 'no-such-worker.js') });
   await expect(broken.register({ text: TEXT })).rejects.toMatchObject({
