@@ -85,6 +85,8 @@ export class PortThreads<Outgoing, Incoming> {
   #attach(thread: number): Attachment {
     const { port1: port, port2 } = new MessageChannel();
     const hear = (message: Incoming): void => {
+      // What a thread that goes on still does was given up with the others.
+      if (this.#dead) return;
       this.#silentLosses = 0;
       this.#heard = true;
       this.#options.onMessage(thread, message);
