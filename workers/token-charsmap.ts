@@ -35,16 +35,14 @@ export class Charsmap {
   normalize(text: string): string {
     if (!this.#plainIsUnchanged) return this.#replaceAll(text);
     let out = '';
+    // The last letter of a plain run: a mark behind it belongs to it. Taken off what is out already, it would be copied each time.
+    let letter = '';
     for (const [run] of text.matchAll(PLAIN_OR_NOT)) {
       const isPlain = run.charCodeAt(0) >= 0x20 && run.charCodeAt(0) <= 0x7e;
-      if (isPlain) {
-        out += run;
-      } else {
-        // A mark belongs to the letter before it.
-        const letter = out.slice(-1);
-        out = out.slice(0, out.length - letter.length) + this.#replaceAll(letter + run);
-      }
+      out += isPlain ? run.slice(0, -1) : this.#replaceAll(letter + run);
+      letter = isPlain ? run.slice(-1) : '';
     }
+    out += letter;
     return out;
   }
 

@@ -248,3 +248,9 @@ test.each(['bert', 'roberta', 'llama2', 'xlm-roberta'])(
     }
   },
 );
+
+test('so do plain letters and others in turns, where a precompiled map normalizes', () => {
+  // A megabyte squared is some minutes here.
+  const long = processor({ tokenizerJson: jsonOf('xlm-roberta'), tensors: [], maxTokens: 16 });
+  expect(long.prepare(text('a漢'.repeat(262_144)), undefined, true).rowTokens).toEqual([16]);
+});
