@@ -6,7 +6,7 @@
  * One picture at a time. Refuses with ServeError what is no picture or claims to be too large, before a decoder sees it.
  */
 import type { Metadata, SharpOptions } from 'sharp';
-import { invalid, printable, ServeError } from '#src/base/errors';
+import { invalid, printable, ServeError, withoutPaths } from '#src/base/errors';
 import type { ContentElements, ImageSpec, PreparedTensor } from '#src/runtime/preprocess-messages';
 import { elementsOf } from './content-elements.js';
 import { withChannels } from './image-channels.js';
@@ -58,7 +58,7 @@ async function loadSharp(): Promise<Sharp> {
   try {
     sharp = (await import('sharp')).default;
   } catch (error) {
-    const detail = error instanceof Error ? printable(error.message.split('\n')[0]!, 100) : '';
+    const detail = error instanceof Error ? printable(withoutPaths(error.message.split('\n')[0]!), 100) : '';
     throw new ServeError('UNAVAILABLE', `pictures can't be decoded on this machine: sharp does not load (${detail})`);
   }
   // Every picture is another one; and workers are as many as there are to be.

@@ -6,7 +6,7 @@
  * Must not throw for an expected failure, and a task that fails leaves its neighbours alone.
  */
 import type { MessagePort } from 'node:worker_threads';
-import { invalid, printable, ServeError } from '#src/base/errors';
+import { invalid, printable, ServeError, withoutPaths } from '#src/base/errors';
 import type { Failure } from '#src/runtime/messages';
 import type {
   FromPreprocessWorker,
@@ -115,5 +115,5 @@ async function prepare({ contents, truncate }: PreprocessTask, processor: Proces
 function failureOf(error: unknown): Failure {
   if (error instanceof ServeError) return { code: error.code, message: error.message };
   const message = error instanceof Error ? error.message : String(error);
-  return { code: 'INTERNAL', message: `preprocessing failed: ${printable(message, 200)}` };
+  return { code: 'INTERNAL', message: `preprocessing failed: ${printable(withoutPaths(message), 200)}` };
 }

@@ -39,6 +39,11 @@ export function invalid(message: string): ServeError {
   return new ServeError('INVALID_ARGUMENT', message);
 }
 
+/** A message of a library or of Node with `...` for each path of a file: only then it may be told to clients. */
+export function withoutPaths(message: string): string {
+  return message.replaceAll(/(file:\/\/)?(\/[\w.@+-]+)+|[A-Z]:\\[^\s'"]+/g, '...');
+}
+
 /**
  * Text from a client made fit to be echoed or logged: well-formed, control characters replaced, cut to `max` characters.
  * grpc-js throws on lone surrogates in a status message, and clients drop replies with very long ones.

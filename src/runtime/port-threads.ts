@@ -6,7 +6,7 @@
  */
 import { MessageChannel, type MessagePort, receiveMessageOnPort, type Transferable } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { printable, ServeError } from '../base/errors.js';
+import { printable, ServeError, withoutPaths } from '../base/errors.js';
 
 export interface PortThreadsOptions<Incoming> {
   readonly size: number;
@@ -126,5 +126,5 @@ export class PortThreads<Outgoing, Incoming> {
 /** Without paths: it may be told to clients. */
 function reasonOf(reason: unknown): string {
   if (!(reason instanceof Error)) return 'no reason was given';
-  return printable(reason.message.replaceAll(/(file:\/\/)?(\/[\w.@+-]+)+|[A-Z]:\\[^\s'"]+/g, '...'), 200);
+  return printable(withoutPaths(reason.message), 200);
 }

@@ -10,7 +10,7 @@
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { printable, ServeError } from '../base/errors.js';
+import { printable, ServeError, withoutPaths } from '../base/errors.js';
 import type {
   CallReply,
   CompileRequest,
@@ -200,7 +200,7 @@ export class WorkerPool {
   }
 
   #giveUp(reason: unknown): void {
-    const detail = reason instanceof Error ? printable(reason.message, 200) : 'no reason was given';
+    const detail = reason instanceof Error ? printable(withoutPaths(reason.message), 200) : 'no reason was given';
     this.#tellGaveUp();
     this.#dead = new ServeError('UNAVAILABLE', `inference workers can't be started: ${detail}`);
     for (const { calls } of this.#attached) {
