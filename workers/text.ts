@@ -103,9 +103,12 @@ export class TextProcessor {
   }
 }
 
-function parse(json: string, file: string): unknown {
+function parse(json: TextSpec['tokenizerJson'], file: string): unknown {
   try {
-    return JSON.parse(json) as unknown;
+    // Not a TextDecoder, which takes no shared memory.
+    const text =
+      typeof json === 'string' ? json : Buffer.from(json.buffer, json.byteOffset, json.byteLength).toString();
+    return JSON.parse(text) as unknown;
   } catch (error) {
     throw invalid(`${file} is not JSON: ${printable(messageOf(error), 100)}`);
   }

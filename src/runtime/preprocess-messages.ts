@@ -11,8 +11,12 @@ export type TokenRole = 'input_ids' | 'attention_mask' | 'token_type_ids' | 'pos
 
 /** How text becomes token tensors. */
 export interface TextSpec {
-  /** Contents of tokenizer.json and tokenizer_config.json, as text; '{}' where the second is absent. */
-  readonly tokenizerJson: string;
+  /**
+   * Contents of tokenizer.json: as text, or as bytes in shared memory, so that tens of megabytes are neither decoded by the main thread nor
+   * copied for each worker.
+   */
+  readonly tokenizerJson: string | Uint8Array<SharedArrayBuffer>;
+  /** Contents of tokenizer_config.json; '{}' where there is none. */
   readonly tokenizerConfigJson: string;
   /** Most tokens of one row, special tokens included; longer text is truncated. */
   readonly maxTokens: number;

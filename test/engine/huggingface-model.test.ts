@@ -106,7 +106,10 @@ describe('a text model', () => {
       ],
     });
     expect(model.processor.image).toBeUndefined();
-    expect(JSON.parse(model.processor.text!.tokenizerJson)).toEqual(TOKENIZER);
+    const { buffer, byteLength } = model.processor.text!.tokenizerJson as Uint8Array<SharedArrayBuffer>;
+    // What is neither decoded nor copied on the main thread.
+    expect(buffer).toBeInstanceOf(SharedArrayBuffer);
+    expect(JSON.parse(Buffer.from(buffer, 0, byteLength).toString())).toEqual(TOKENIZER);
     expect(JSON.parse(model.processor.text!.tokenizerConfigJson)).toEqual(SETTINGS);
     expect(notes).toEqual([]);
   });
@@ -226,6 +229,20 @@ describe('embeddings', () => {
     ['several vectors', BERT, [vector('a'), vector('b')], undefined, 'no output of it is known to be an embedding'],
     ['half precision', BERT, [vector('pooled', 'float16')], undefined, 'no output of it is known to be an embedding'],
     [
+      'half precision by its name',
+      BERT,
+      [tensor('sentence_embedding', 'float16', 'b', 4)],
+      undefined,
+      "its output 'sentence_embedding' is FP16, and embeddings are given from FP32",
+    ],
+    [
+      'one number, which is a score',
+      BERT,
+      [tensor('relevance', 'float32', 'b', 1)],
+      undefined,
+      'no output of it is known to be an embedding',
+    ],
+    [
       'a classifier',
       { ...BERT, 'config.json': labels },
       [tensor('y', 'float32', 'b', 2)],
@@ -252,6 +269,13 @@ describe('embeddings', () => {
     expect(model.content).toMatchObject({ embeddingOutput, embeddingProblem });
     const told = files['modules.json'] && embeddingProblem;
     expect(notes).toEqual(told ? [`no embeddings are given: ${embeddingProblem}`] : []);
+  });
+
+  test('of files outside of its folder are refused', async () => {
+    const out = { ...MINILM, 'modules.json': [module('Transformer', '../x'), module('Pooling', '1_Pooling')] };
+    await expect(load(out, { inputs: BERT_INPUTS, outputs: [HIDDEN] })).rejects.toThrow(
+      "'path' in modules.json '../x' of model 'm' must be a relative path without '..'",
+    );
   });
 
   test('of a pooling module without its file are refused by its name', async () => {
