@@ -243,6 +243,8 @@ describe('refusals', () => {
       "9 token ids for model 'm', which takes at most 8",
     ],
     ['a negative token id', text, [tokens(1n, -1n)], 'token id -1 at position 1'],
+    ['a token id past 31 bits', text, [tokens(2n ** 31n)], 'token id 2147483648 at position 0'],
+    ['a token id past 32 bits', text, [tokens(1n, 2n ** 32n)], 'token id 4294967296 at position 1'],
     ['no token ids', text, [tokens()], 'at least one token id is needed'],
     [
       'text and its own tensors',
