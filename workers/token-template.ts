@@ -123,12 +123,14 @@ interface TemplatePiece {
 }
 
 function templateParts(template: Component, key: 'single' | 'pair'): Part[] {
-  const tokens = template.special_tokens as Record<string, { readonly ids: number[] }>;
-  return (template[key] as TemplatePiece[]).map(({ SpecialToken, Sequence }) => {
+  const tokens = (template.special_tokens ?? {}) as Record<string, { readonly ids?: unknown } | undefined>;
+  const pieces = template[key];
+  if (!Array.isArray(pieces)) throw new Error(`post_processor: its template has no list "${key}"`);
+  return (pieces as TemplatePiece[]).map(({ SpecialToken, Sequence }) => {
     if (Sequence) return { text: Sequence.id, typeId: Sequence.type_id };
     const ids = SpecialToken && tokens[SpecialToken.id]?.ids;
-    if (!ids)
+    if (!Array.isArray(ids) || !ids.every((id) => Number.isSafeInteger(id) && id >= 0))
       throw new Error(`post_processor: its template uses ${SpecialToken?.id}, of which it does not give the ids`);
-    return { ids, typeId: SpecialToken.type_id };
+    return { ids, typeId: SpecialToken!.type_id };
   });
 }

@@ -44,7 +44,7 @@ const pieces = (regex: string): Component => ({
 export function rewriteNormalizer(normalizer: Component): Component {
   switch (normalizer.type) {
     case 'Sequence':
-      return sequence('normalizers', (normalizer.normalizers as Component[]).map(rewriteNormalizer));
+      return sequence('normalizers', stepsOf(normalizer, 'normalizers').map(rewriteNormalizer));
     case 'BertNormalizer':
       return sequence('normalizers', bertNormalizers(normalizer));
     case 'Lowercase':
@@ -69,7 +69,7 @@ export function rewriteNormalizer(normalizer: Component): Component {
 export function rewritePreTokenizer(preTokenizer: Component): Component {
   switch (preTokenizer.type) {
     case 'Sequence':
-      return sequence('pretokenizers', (preTokenizer.pretokenizers as Component[]).map(rewritePreTokenizer));
+      return sequence('pretokenizers', stepsOf(preTokenizer, 'pretokenizers').map(rewritePreTokenizer));
     case 'BertPreTokenizer':
       return pieces(`[^\\s${PUNCTUATION}]+|[${PUNCTUATION}]`);
     case 'Whitespace':
@@ -93,6 +93,12 @@ export function rewritePreTokenizer(preTokenizer: Component): Component {
     default:
       return preTokenizer;
   }
+}
+
+function stepsOf(component: Component, key: string): readonly Component[] {
+  const steps = component[key];
+  if (!Array.isArray(steps)) throw new Error(`a Sequence has no list "${key}"`);
+  return steps as Component[];
 }
 
 const sequence = (key: string, steps: readonly Component[]): Component => ({ type: 'Sequence', [key]: steps });

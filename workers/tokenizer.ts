@@ -7,6 +7,7 @@
 import { Tokenizer } from '@huggingface/tokenizers';
 import { Charsmap } from './token-charsmap.js';
 import { type Encoder, unigramEncoder, wordPieceEncoder } from './token-models.js';
+import { type TokenizerFile, tokenizerFile } from './tokenizer-file.js';
 import { type Component, rewriteNormalizer, rewritePreTokenizer } from './tokenizer-json.js';
 
 export interface TextTokenizer {
@@ -16,17 +17,9 @@ export interface TextTokenizer {
   readonly postProcessor: Component | null;
 }
 
-/** The parts of tokenizer.json that are read here. */
-interface TokenizerFile {
-  readonly normalizer: Component | null;
-  readonly pre_tokenizer: Component | null;
-  readonly post_processor: Component | null;
-  readonly model: Component;
-}
-
 /** `json` is the parsed tokenizer.json. Throws with what is wrong with it. */
 export function createTokenizer(json: unknown): TextTokenizer {
-  const file = fileOf(json);
+  const file = tokenizerFile(json);
   const tokenizer = new Tokenizer(
     {
       added_tokens: [],
@@ -46,28 +39,6 @@ export function createTokenizer(json: unknown): TextTokenizer {
     encode: (text) => tokenizer.encode(text, { add_special_tokens: false }).ids,
     postProcessor: file.post_processor,
   };
-}
-
-function fileOf(json: unknown): TokenizerFile {
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new Error('it is not a JSON object');
-  const file = json as Partial<TokenizerFile>;
-  const model = file.model;
-  if (typeof model !== 'object' || model === null) throw new Error('it has no "model"');
-  if (typeof model.vocab !== 'object' || model.vocab === null) throw new Error('its model has no "vocab"');
-  return {
-    ...file,
-    model: { ...model, type: model.type ?? typeOf(model) },
-    normalizer: file.normalizer ?? null,
-    pre_tokenizer: file.pre_tokenizer ?? null,
-    post_processor: file.post_processor ?? null,
-  };
-}
-
-/** Old files do not say what kind of model they hold. */
-function typeOf(model: Component): string {
-  if (Array.isArray(model.vocab)) return 'Unigram';
-  if ('merges' in model) return 'BPE';
-  return 'continuing_subword_prefix' in model ? 'WordPiece' : 'WordLevel';
 }
 
 /** The mark of SentencePiece for a space before a word. */

@@ -54,7 +54,7 @@ export function parseHubConfig(file: JsonFields): HubConfig {
   const text = file.object('text_config');
   const modelType = file.string('model_type') ?? '';
   const padTokenId = padToken(file) ?? (text && padToken(text));
-  const positions = file.number('max_position_embeddings') ?? text?.number('max_position_embeddings');
+  const positions = positionsOf(file) ?? (text && positionsOf(text));
   return {
     modelType,
     labels: labels(file),
@@ -70,6 +70,12 @@ function padToken(file: JsonFields): number | undefined {
   const id = file.number('pad_token_id');
   if (id === undefined || id === -1) return undefined;
   return file.integer('pad_token_id', 0);
+}
+
+function positionsOf(file: JsonFields): number | undefined {
+  const positions = file.number('max_position_embeddings');
+  // -1 and 0 are how some say that there is no such number.
+  return positions === undefined || positions <= 0 ? positions : file.integer('max_position_embeddings', 1);
 }
 
 /** Undefined where positions are relative and the number is -1 or 0. */

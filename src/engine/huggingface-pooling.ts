@@ -63,6 +63,7 @@ export function parseModules(list: readonly JsonFields[]): Modules {
 export function parsePooling(file: JsonFields): PoolingSpec['modes'] {
   const words = file.strings('pooling_mode');
   if (words !== undefined) {
+    if (words.length === 0) throw file.wrong('pooling_mode', `at least one of ${[...WORDS.keys()].join(', ')}`);
     return words.map((word) => {
       const mode = WORDS.get(word.toLowerCase());
       if (mode === undefined) throw file.wrong('pooling_mode', `one of ${[...WORDS.keys()].join(', ')}`);

@@ -17,7 +17,7 @@ import { JsonFields } from './huggingface-json.js';
 import { parseModules, parsePooling } from './huggingface-pooling.js';
 import { type HubTokenizer, parseTokenizer } from './huggingface-tokenizer.js';
 import type { RepositoryEntry } from './repository.js';
-import { readOptional } from './repository-file.js';
+import { checkInside, readOptional } from './repository-file.js';
 
 /** Vocabularies of 250 thousand words have 17 MB, with merges twice that. */
 const TOKENIZER_BYTES_MAX = 64 * 1024 * 1024;
@@ -41,17 +41,18 @@ export interface HubModules {
 /** What the files beside and above `onnxPath` say; nothing where there are none. */
 export async function readHubFolder(entry: RepositoryEntry, onnxPath: string): Promise<HubFolder> {
   const folder = new Folder(entry, ancestors(relative(entry.directory, dirname(onnxPath))));
-  const modules = await readModules(folder);
+  const modules = await readModules(folder, entry);
   const configFile = await folder.fields('config.json');
   const config = configFile ? parseHubConfig(configFile) : NO_CONFIG;
   return { config, tokenizer: await readTokenizer(folder, config), image: await readImage(folder), modules };
 }
 
-async function readModules(folder: Folder): Promise<HubModules | undefined> {
+async function readModules(folder: Folder, entry: RepositoryEntry): Promise<HubModules | undefined> {
   const file = await folder.find('modules.json', FILE_BYTES_MAX);
   if (!file) return undefined;
   const modules = parseModules(JsonFields.parseList(file.subject, file.bytes));
   // Older versions put tokenizer and configuration into a folder of the first module.
+  if (modules.transformerPath !== '') checkInside(modules.transformerPath, entry, "'path' in modules.json");
   folder.addBelow(modules.transformerPath);
   if (modules.problem !== '') return { pooling: undefined, problem: modules.problem };
   const name = join(file.directory, modules.poolingPath!, 'config.json');

@@ -120,7 +120,8 @@ export async function readWarmupFile(entry: RepositoryEntry, filename: string): 
   return read(entry, join('warmup', filename), WARMUP_BYTES_MAX);
 }
 
-function checkInside(filename: string, entry: RepositoryEntry, field: string): void {
+/** Throws INVALID_ARGUMENT for a name that may lead out of the model's directory. */
+export function checkInside(filename: string, entry: RepositoryEntry, field: string): void {
   const parts = filename.split(/[\\/]/);
   if (filename !== '' && !filename.includes('\0') && !isAbsolute(filename) && !parts.includes('..')) return;
   throw invalid(

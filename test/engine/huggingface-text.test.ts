@@ -171,6 +171,16 @@ describe('a tokenizer', () => {
     ],
     [
       BERT,
+      { tokenizerConfig: { truncation_side: 'middle' } },
+      "file 'tokenizer_config.json' of model 'm': 'truncation_side' must be 'right' or 'left', got \"middle\"",
+    ],
+    [
+      BERT,
+      { config: { max_position_embeddings: 1.5 } },
+      "file 'config.json' of model 'm': 'max_position_embeddings' must be a whole number >= 1, got 1.5",
+    ],
+    [
+      BERT,
       { tokenizerConfig: { model_max_length: '512' } },
       "file 'tokenizer_config.json' of model 'm': 'model_max_length' must be a number, got \"512\"",
     ],
@@ -284,6 +294,7 @@ describe('modules.json', () => {
       { pooling_mode: 'sum' },
       '\'pooling_mode\' must be one of cls, max, mean, mean_sqrt_len, weightedmean, lasttoken, mean_sqrt_len_tokens, got "sum"',
     ],
+    [{ pooling_mode: [] }, "'pooling_mode' must be at least one of cls, max, mean, "],
     [
       { pooling_mode_mean_tokens: false },
       "'pooling_mode_mean_tokens' must be true where no other 'pooling_mode_...' is, got false",

@@ -198,6 +198,42 @@ test.each<[string, Partial<TextSpec>, RegExp]>([
   ['no model', { tokenizerJson: '{}' }, /^tokenizer\.json can't be used: it has no "model"$/],
   ['no vocabulary', { tokenizerJson: '{"model":{"type":"BPE"}}' }, /its model has no "vocab"$/],
   [
+    'a kind of model that is not known',
+    { tokenizerJson: '{"model":{"type":"Magic","vocab":{"a":0}}}' },
+    /its model has type "Magic", expected one of WordPiece, BPE, Unigram, WordLevel$/,
+  ],
+  ['no words', { tokenizerJson: '{"model":{"type":"WordLevel","vocab":{}}}' }, /"vocab" of its model is empty$/],
+  [
+    'words without ids',
+    { tokenizerJson: '{"model":{"type":"WordPiece","vocab":["a"]}}' },
+    /"vocab" of its model is a list, expected ids by token$/,
+  ],
+  [
+    'an id that is none',
+    { tokenizerJson: '{"model":{"type":"WordPiece","vocab":{"a":0,"b":"1"}}}' },
+    /the id of 'b' in "vocab" of its model is "1"$/,
+  ],
+  [
+    'pieces without scores',
+    { tokenizerJson: '{"model":{"type":"Unigram","vocab":[["a",-1],["b"]]}}' },
+    /entry 1 in "vocab" of its model is no piece with its score$/,
+  ],
+  [
+    'a sequence of nothing',
+    { tokenizerJson: '{"model":{"type":"WordLevel","vocab":{"a":0}},"normalizer":{"type":"Sequence"}}' },
+    /a Sequence has no list "normalizers"$/,
+  ],
+  [
+    'an empty template',
+    { tokenizerJson: '{"model":{"type":"WordLevel","vocab":{"a":0}},"post_processor":{"type":"TemplateProcessing"}}' },
+    /post_processor: its template has no list "single"$/,
+  ],
+  [
+    'a template whose ids are none',
+    { tokenizerJson: jsonOf('bert').replace(/"ids":\[2\]/, '"ids":["2"]') },
+    /post_processor: its template uses \[CLS\], of which it does not give the ids$/,
+  ],
+  [
     'a normalizer that is not known',
     { tokenizerJson: jsonOf('bert').replace('"BertNormalizer"', '"Magic"') },
     /^tokenizer\.json can't be used: Unknown Normalizer type: Magic$/,
