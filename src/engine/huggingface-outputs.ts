@@ -51,6 +51,8 @@ export function embeddingOf(
   const others = vectors.filter(
     (output) =>
       labels[outputs.indexOf(output)] === undefined &&
+      // One number is a score.
+      output.dims.at(-1) !== 1 &&
       !CLASSES.test(output.name) &&
       (output.name !== 'pooler_output' || TRAINED_POOLER.test(config.modelType)),
   );
@@ -63,6 +65,8 @@ export function embeddingOf(
 
 function whyNone(modules: HubFolder['modules'], outputs: readonly Output[], batching: boolean): string {
   if (modules && modules.problem !== '') return modules.problem;
+  const half = outputs.find(({ name, datatype }) => datatype === 'FP16' && EMBEDDINGS.includes(name));
+  if (half) return `its output '${half.name}' is FP16, and embeddings are given from FP32`;
   if (modules) return 'it has no output with one vector per token that could be pooled';
   if (outputs.some((output) => isPerToken(output, batching))) {
     return 'it gives one vector per token, and there is no modules.json that says how to pool them';

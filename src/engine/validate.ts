@@ -4,7 +4,7 @@
  *
  * Called by the engine's door. Texts are Triton's: clients and their tests match parts of them. Every refusal is INVALID_ARGUMENT.
  */
-import { invalid, printable } from '../base/errors.js';
+import { invalid, printable, type ServeError } from '../base/errors.js';
 import { isRankable } from './classification.js';
 import type { Entry } from './entry.js';
 import { refuseDivisionOverflow } from './integer-division.js';
@@ -37,9 +37,7 @@ export function admit(
     const position = model.inputPositions.get(input.name)!;
     const spec = model.inputs[position]!;
     if (input.datatype !== spec.datatype) {
-      throw invalid(
-        `inference input '${spec.name}' data-type is '${printable(input.datatype)}', but model '${model.name}' expects '${spec.datatype}'`,
-      );
+      throw wrongDatatype(model, spec.name, input.datatype, spec.datatype);
     }
     const own = checkShape(model, spec, input.shape);
     if (rows < 0) rows = own;
@@ -85,10 +83,18 @@ export function admit(
   };
 }
 
+function wrongDatatype(model: Model, name: string, actual: string, expected: string): ServeError {
+  return invalid(
+    `inference input '${name}' data-type is '${printable(actual)}', but model '${model.name}' expects '${expected}'`,
+  );
+}
+
 function checkNames(model: Model, inputs: readonly InferInput[]): void {
   const seen = new Set<string>();
-  for (const { name } of inputs) {
+  for (const { name, datatype } of inputs) {
     if (!model.inputPositions.has(name)) {
+      // As BYTES it would have become tensors before.
+      if (model.contents.some((content) => content.name === name)) throw wrongDatatype(model, name, datatype, 'BYTES');
       throw invalid(`unexpected inference input '${printable(name)}' for model '${model.name}'`);
     }
     if (seen.has(name)) throw invalid(`input '${name}' already exists in request`);

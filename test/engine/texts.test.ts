@@ -172,6 +172,14 @@ test('an embedding of another size than the symbols say is given all the same', 
   expect(running.logged.filter((line) => line.includes('they are no longer preallocated'))).toHaveLength(1);
 });
 
+test('the text input by its name takes BYTES alone, and says so', async () => {
+  const inputs = [tensor('text', 'UINT8', [1], Uint8Array.of(97))];
+  await expect(infer(running.engine, { modelName: 'own', inputs })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: "inference input 'text' data-type is 'UINT8', but model 'own' expects 'BYTES'",
+  });
+});
+
 test('one text that the model refuses does not fail its batch', async () => {
   const lengths = [10, 10, 9, 10, 8, 10, 10, 9];
   const bad = 4;
