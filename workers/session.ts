@@ -8,22 +8,20 @@ import { readFile } from 'node:fs/promises';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import * as ort from 'onnxruntime-node';
 import { nowMs } from '#src/base/clock';
-import { DATATYPES, type Datatype, datatypeOfOrt } from '#src/base/datatype';
+import { type Datatype, datatypeOfOrt } from '#src/base/datatype';
 import { ServeError } from '#src/base/errors';
 import type {
   CompileRequest,
   LoadRequest,
-  OwnedOutput,
   RunReply,
   SessionMetadata,
   SessionOptions,
   SessionTensor,
 } from '#src/runtime/messages';
-import { elementView } from '#src/runtime/tensor';
 import { assertExternalDataInside, type OnnxScan, scanModel } from './onnx-scan.js';
 import { failureOf, isShapeSurprise } from './ort-error.js';
 import { createPooling, EMBEDDING, MASK, type Pooling, PoolingSurprise } from './pooling.js';
-import { decodeStrings, encodeStrings } from './strings.js';
+import { ownedOutput, tensorView } from './session-tensors.js';
 
 /** Files above this are not read for the scan in one piece (Buffer's own limit); ONNX files that large keep weights outside. */
 const SCAN_MAX_BYTES = 2 ** 31 - 1;
@@ -271,31 +269,4 @@ function nested(entries: Readonly<Record<string, string>>): Record<string, unkno
     node[parts.at(-1)!] = value;
   }
   return tree;
-}
-
-/** A tensor over the part of the slab that `message[at..]` (index, offset, byteLength, rank, dims) describes; no copy but BYTES. */
-function tensorView(datatype: Datatype, slab: SharedArrayBuffer, message: readonly number[], at: number): Tensor {
-  const rank = message[at + 3]!;
-  const dims = message.slice(at + 4, at + 4 + rank);
-  const view = elementView(slab, datatype, message[at + 1]!, message[at + 2]!);
-  if (datatype === 'BYTES') {
-    const count = dims.reduce((product, dim) => product * dim, 1);
-    return new ort.Tensor('string', decodeStrings(view as Uint8Array, count), dims);
-  }
-  const type = DATATYPES[datatype].ortType as 'float32';
-  const tensor = new ort.Tensor(type, view as Float32Array, dims);
-  // Node 24 has Float16Array, for which onnxruntime-common swaps the 16-bit view, and the binding then finds no data
-  // (microsoft/onnxruntime#26791): put the plain view back.
-  if (datatype === 'FP16') Object.defineProperty(tensor, 'cpuData', { value: view });
-  return tensor;
-}
-
-function ownedOutput(index: number, tensor: Tensor): OwnedOutput {
-  const data = tensor.data;
-  const bytes = Array.isArray(data)
-    ? encodeStrings(data)
-    : new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-  // A result that does not fill its buffer can't be transferred as it is.
-  const whole = bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer;
-  return { index, dims: tensor.dims, buffer: whole };
 }

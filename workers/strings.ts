@@ -1,7 +1,7 @@
 /**
  * BYTES elements to and from the JavaScript strings that ONNX Runtime's string tensors are made of.
  *
- * Called by workers/session.ts. ONNX Runtime's JavaScript API takes UTF-8 only: the engine has refused anything else.
+ * Called by workers/session-tensors.ts. ONNX Runtime's JavaScript API takes UTF-8 only: the engine has refused anything else.
  */
 import { bytesElementLength } from '#src/runtime/tensor';
 
