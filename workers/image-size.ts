@@ -22,6 +22,8 @@ function targetOf(resize: ResizeSpec, { width, height }: Size): Size {
       return { width: resize.width, height: resize.height };
     case 'shortest_edge':
       return shortestEdge(resize, { width, height });
+    case 'least_change':
+      return leastChange(resize, { width, height });
     case 'longest_edge': {
       const scale = resize.size / Math.max(width, height);
       return { width: Math.trunc(width * scale + 0.5), height: Math.trunc(height * scale + 0.5) };
@@ -35,8 +37,14 @@ function targetOf(resize: ResizeSpec, { width, height }: Size): Size {
   }
 }
 
+function shortestEdge(resize: Extract<ResizeSpec, { kind: 'shortest_edge' }>, own: Size): Size {
+  const { width, height } = uncutShortestEdge(resize, own);
+  const { multiple = 1 } = resize;
+  return { width: width - (width % multiple), height: height - (height % multiple) };
+}
+
 /** Where the longest edge is limited, the shorter one follows from it before it is rounded, as for DETR. */
-function shortestEdge({ size, longest }: { size: number; longest?: number }, { width, height }: Size): Size {
+function uncutShortestEdge({ size, longest }: { size: number; longest?: number }, { width, height }: Size): Size {
   const short = Math.min(width, height);
   const long = Math.max(width, height);
   let raw = size;
@@ -45,6 +53,15 @@ function shortestEdge({ size, longest }: { size: number; longest?: number }, { w
   if (short === newShort) return { width, height };
   const newLong = Math.trunc((raw * long) / short);
   return width <= height ? { width: newShort, height: newLong } : { width: newLong, height: newShort };
+}
+
+/** As DPT's: each edge is scaled before it is rounded. */
+function leastChange(resize: Extract<ResizeSpec, { kind: 'least_change' }>, { width, height }: Size): Size {
+  const across = resize.width / width;
+  const down = resize.height / height;
+  const scale = Math.abs(1 - across) < Math.abs(1 - down) ? across : down;
+  const rounded = (edge: number): number => roundHalfEven((scale * edge) / resize.multiple) * resize.multiple;
+  return { width: rounded(width), height: rounded(height) };
 }
 
 /** Python's `round`. */

@@ -1,5 +1,5 @@
 /**
- * Scaled pictures written out as a model's pixel tensor: cropped, padded, rescaled, normalized, in the layout that it takes.
+ * Scaled pictures written out as a model's pixel tensor: cropped, rescaled, normalized, padded, in the layout that it takes.
  *
  * Called by workers/image.ts. A pixel is a byte, so what becomes of it is looked up: 256 values for each channel, computed as
  * transformers' image processors compute them in 32-bit floats, step by step.
@@ -80,11 +80,12 @@ export function writePixels(target: PixelArray, pixels: Pixels, spec: ImageSpec,
     for (let y = 0; y < height; y++) {
       let at = plane * planeStep + y * width * pixelStep;
       const row = y + top;
-      const isInside = y < shown.height && row >= 0 && row < pixels.height;
+      const isInside = row >= 0 && row < pixels.height;
       for (let x = 0; x < width; x++, at += pixelStep) {
         const column = x + left;
-        const isPixel = isInside && x < shown.width && column >= 0 && column < pixels.width;
-        target[at] = isPixel ? values[pixels.data[(row * pixels.width + column) * channels + channel]!]! : black;
+        const isPixel = isInside && column >= 0 && column < pixels.width;
+        if (y >= shown.height || x >= shown.width) target[at] = 0;
+        else target[at] = isPixel ? values[pixels.data[(row * pixels.width + column) * channels + channel]!]! : black;
       }
     }
   }

@@ -4,6 +4,7 @@
  * Called by huggingface.ts. Pure. Owns what Hugging Face's classes mean by the same field; must not know the model's tensors
  * (huggingface-match.ts does). Everything that throws throws INVALID_ARGUMENT naming file and field.
  */
+import { printable } from '../base/errors.js';
 import type { ImageSpec, ResizeSpec } from '../runtime/preprocess-messages.js';
 import type { JsonFields } from './huggingface-json.js';
 
@@ -11,6 +12,8 @@ export type HubImage = Pick<ImageSpec, 'channelOrder' | 'resize' | 'resample' | 
   /** One for all channels, or one each. */
   readonly mean?: readonly number[];
   readonly std?: readonly number[];
+  /** Why pictures can't be made into what the file means. */
+  readonly problem?: string;
   /** For errors about what the model's input makes of it. */
   readonly file: JsonFields;
 };
@@ -30,6 +33,15 @@ const CROP_PART: readonly (readonly [name: RegExp, part: number])[] = [
   [/^Levit/, 224 / 256],
 ];
 
+/** Classes whose way to a tensor is another: patches, several tensors of one picture, a crop first, a frame in another colour. */
+const OTHER_WAYS =
+  /^(Aria|BridgeTower|Deepseek|Fuyu|Glm|Idefics|ImageGPT|Janus|Kosmos|Owlv2|Perceiver|Pix2Struct|Pixtral|Qwen|Siglip2|SmolVLM|Swin2SR|ZoeDepth)/;
+/** What some classes do where the field is true. */
+const OTHER_STEPS = ['do_thumbnail', 'do_align_long_axis', 'do_crop_margin', 'do_image_splitting', 'do_pan_and_scan'];
+
+/** Yolos cuts its pictures down to whole patches. */
+const YOLOS_PATCH = 16;
+
 /** From this size on ConvNeXT takes the whole picture. */
 const CONVNEXT_WHOLE_FROM = 384;
 
@@ -38,20 +50,34 @@ export function parseImage(file: JsonFields): HubImage | undefined {
   const about = ['image_processor_type', 'image_mean', 'do_resize', 'size', 'crop_size', 'do_rescale'];
   if (file.has('sampling_rate') || !about.some((field) => file.has(field))) return undefined;
   const kind = file.string('image_processor_type') ?? file.string('feature_extractor_type') ?? '';
+  const unknown = unknownStep(file, kind);
+  if (unknown !== undefined) {
+    const problem = `${file.subject} asks for ${unknown}, which is not done here: send tensors`;
+    return { channelOrder: 'RGB', resample: 'bilinear', rescale: 1, problem, file };
+  }
   const pad = file.boolean('do_pad') ? rectangle(file, 'pad_size') : undefined;
   return {
     channelOrder: file.boolean('do_flip_channel_order') ? 'BGR' : 'RGB',
     ...geometry(file, kind),
     ...(pad && { pad }),
     resample: resample(file),
-    ...values(file),
+    ...values(file, kind),
     file,
   };
 }
 
+/** The first thing in the file that would change a picture and is not known here; undefined where all is. */
+function unknownStep(file: JsonFields, kind: string): string | undefined {
+  if (OTHER_WAYS.test(kind)) return `the way of ${printable(kind, 64)}`;
+  const step = OTHER_STEPS.find((field) => file.boolean(field));
+  if (step !== undefined) return `'${step}'`;
+  const divisor = ['size_divisor', 'size_divisibility'].find((field) => (file.number(field) ?? 1) > 1);
+  return divisor !== undefined && (file.boolean('do_pad') ?? true) ? `'${divisor}'` : undefined;
+}
+
 /** How it is scaled, and which part of it is taken. */
 function geometry(file: JsonFields, kind: string): Pick<HubImage, 'resize' | 'crop'> {
-  const size = (file.boolean('do_resize') ?? true) ? parseSize(file, kind) : undefined;
+  const size = (file.boolean('do_resize') ?? true) ? inMultiples(file, kind, parseSize(file, kind)) : undefined;
   const crop = file.boolean('do_center_crop') ? cropSize(file, size) : undefined;
   const part = cropPart(file, kind);
   if (size === undefined || part === undefined) return { ...(size && { resize: size }), ...(crop && { crop }) };
@@ -64,6 +90,16 @@ function geometry(file: JsonFields, kind: string): Pick<HubImage, 'resize' | 'cr
     ? { kind: 'shortest_edge', size: Math.floor(whole.height / part) }
     : { kind: 'exact', width: Math.floor(whole.width / part), height: Math.floor(whole.height / part) };
   return { resize, crop: crop ?? whole };
+}
+
+/** DPT's fields for whole patches, and what Yolos does without one. */
+function inMultiples(file: JsonFields, kind: string, size: ResizeSpec | undefined): ResizeSpec | undefined {
+  if (/^Yolos/.test(kind) && size?.kind === 'shortest_edge') return { ...size, multiple: YOLOS_PATCH };
+  const multiple = file.integer('ensure_multiple_of', 1) ?? 1;
+  if (size?.kind !== 'exact') return size;
+  if (file.boolean('keep_aspect_ratio')) return { ...size, kind: 'least_change', multiple };
+  const rounded = (edge: number): number => Math.max(1, Math.round(edge / multiple)) * multiple;
+  return { kind: 'exact', width: rounded(size.width), height: rounded(size.height) };
 }
 
 function cropPart(file: JsonFields, kind: string): number | undefined {
@@ -140,7 +176,7 @@ function resample(file: JsonFields): HubImage['resample'] {
   return name;
 }
 
-function values(file: JsonFields): Pick<HubImage, 'rescale' | 'mean' | 'std'> {
+function values(file: JsonFields, kind: string): Pick<HubImage, 'rescale' | 'mean' | 'std'> {
   const rescale = (file.boolean('do_rescale') ?? true) ? (file.number('rescale_factor') ?? 1 / 255) : 1;
   // EfficientNet's way to -1..1: it takes 1 off what it has scaled, which is a mean of 1.
   const offset = rescale !== 1 && (file.boolean('rescale_offset') ?? false) ? 1 : 0;
@@ -152,5 +188,7 @@ function values(file: JsonFields): Pick<HubImage, 'rescale' | 'mean' | 'std'> {
   if (std === undefined || std.length === 0 || std.includes(0)) {
     throw file.wrong('image_std', "numbers other than 0 where 'do_normalize' is true");
   }
-  return { rescale, mean: mean.map((value) => value + offset), std };
+  // EfficientNet divides by the deviation once more for its classifier: the file holds the square roots of what was trained with.
+  const again = /^EfficientNet/.test(kind) && (file.boolean('include_top') ?? true);
+  return { rescale, mean: mean.map((value) => value + offset), std: again ? std.map((value) => value * value) : std };
 }

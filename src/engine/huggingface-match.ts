@@ -83,6 +83,7 @@ export function matchImage(
   inputs: readonly TensorSpec[],
   options: ImageMatchOptions,
 ): Matched<ImageSpec> {
+  if (image.problem !== undefined) return { problem: image.problem };
   const pixels = inputs.filter(({ datatype }) => datatype === 'FP32' || datatype === 'FP16' || datatype === 'UINT8');
   const shaped = (
     pixels.some(({ name }) => name === 'pixel_values') ? pixels.filter(({ name }) => name === 'pixel_values') : pixels
@@ -96,7 +97,7 @@ export function matchImage(
   const { input } = only;
   const { dims, layout, channels } = only.form!;
   checkSize(image, dims, layout, input.name);
-  const { file, mean, std, rescale, ...geometry } = image;
+  const { file, problem: _, mean, std, rescale, ...geometry } = image;
   const datatype = input.datatype as ImageSpec['datatype'];
   const spec = { ...geometry, tensor: input.name, datatype, dims, layout, channels, maxPixels: options.maxPixels };
   // Whole numbers up to 255 hold a picture as it is: such a model scales it itself.

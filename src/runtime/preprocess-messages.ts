@@ -35,13 +35,18 @@ export interface TextSpec {
 /** Size to scale a picture to; pixels. */
 export type ResizeSpec =
   | { readonly kind: 'exact'; readonly width: number; readonly height: number }
-  /** Keeps the proportions: the shorter edge gets `size`, the longer at most `longest` where that is given. */
-  | { readonly kind: 'shortest_edge'; readonly size: number; readonly longest?: number }
+  /**
+   * Keeps the proportions: the shorter edge gets `size`, the longer at most `longest` where that is given. Both are then cut down to
+   * multiples of `multiple`, 1 where it is absent.
+   */
+  | { readonly kind: 'shortest_edge'; readonly size: number; readonly longest?: number; readonly multiple?: number }
+  /** Keeps the proportions: by the factor of the edge that changes less; both edges are rounded to multiples of `multiple`. */
+  | { readonly kind: 'least_change'; readonly width: number; readonly height: number; readonly multiple: number }
   | { readonly kind: 'longest_edge'; readonly size: number }
   /** Keeps the proportions: as large as fits into both. */
   | { readonly kind: 'fit'; readonly width: number; readonly height: number };
 
-/** How a picture becomes a pixel tensor, in this order: convert to `channels`, resize, crop, pad, rescale, normalize. */
+/** How a picture becomes a pixel tensor, in this order: convert to `channels`, resize, crop, rescale, normalize, pad. */
 export interface ImageSpec {
   /** The model's input to make. */
   readonly tensor: string;
@@ -55,7 +60,7 @@ export interface ImageSpec {
   readonly resample: 'nearest' | 'box' | 'bilinear' | 'hamming' | 'bicubic' | 'lanczos';
   /** The middle part; filled up with black where the picture is smaller. */
   readonly crop?: { readonly width: number; readonly height: number };
-  /** Filled up with black to the right and below. */
+  /** Filled up with zeros to the right and below. */
   readonly pad?: { readonly width: number; readonly height: number };
   /** Factor on pixel values 0..255; 1 = none. */
   readonly rescale: number;

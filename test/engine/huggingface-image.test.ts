@@ -175,6 +175,55 @@ describe('the way of a picture', () => {
       { ...plain, resample: 'nearest', resize: { kind: 'exact', width: 400, height: 300 }, mean: [1.5], std: [0.25] },
     ],
     [
+      "of EfficientNet's classifier, which divides twice",
+      {
+        ...VALUES,
+        image_mean: [0.5],
+        image_std: [0.5],
+        image_processor_type: 'EfficientNetImageProcessor',
+        include_top: true,
+        rescale_offset: false,
+        size: { height: 224, width: 224 },
+      },
+      { ...plain, resize: { kind: 'exact', ...square(224) }, mean: [0.5], std: [0.25] },
+    ],
+    [
+      'of YOLOS, whose edges are whole patches',
+      { ...VALUES, ...IMAGENET, feature_extractor_type: 'YolosFeatureExtractor', max_size: 1333, size: 512 },
+      {
+        ...plain,
+        resize: { kind: 'shortest_edge', size: 512, longest: 1333, multiple: 16 },
+        mean: IMAGENET.image_mean,
+        std: IMAGENET.image_std,
+      },
+    ],
+    [
+      'of Depth Anything, which changes a picture as little as it may',
+      {
+        ...VALUES,
+        ...HALF,
+        image_processor_type: 'DPTImageProcessor',
+        do_pad: false,
+        ensure_multiple_of: 14,
+        keep_aspect_ratio: true,
+        resample: 3,
+        size: { height: 518, width: 518 },
+        size_divisor: null,
+      },
+      {
+        ...plain,
+        resample: 'bicubic',
+        resize: { kind: 'least_change', ...square(518), multiple: 14 },
+        mean: HALF.image_mean,
+        std: HALF.image_std,
+      },
+    ],
+    [
+      'in whole patches whatever its proportions',
+      { do_rescale: false, ensure_multiple_of: 32, size: { height: 100, width: 10 } },
+      { channelOrder: 'RGB', resample: 'bilinear', rescale: 1, resize: { kind: 'exact', height: 96, width: 32 } },
+    ],
+    [
       'of digits: one channel, one number for mean and deviation',
       {
         do_resize: true,
@@ -201,6 +250,18 @@ describe('the way of a picture', () => {
   ];
   test.each(table)('%s', (_, file, expected) => {
     expect(read(file)).toEqual(expected);
+  });
+
+  test.each<[string, object]>([
+    ["'do_thumbnail'", { image_processor_type: 'DonutImageProcessor', do_thumbnail: true, size: [2560, 1920] }],
+    ["'size_divisor'", { image_processor_type: 'ViltImageProcessor', size_divisor: 32, size: { shortest_edge: 384 } }],
+    ["'size_divisibility'", { size_divisibility: 32, size: 800 }],
+    ['the way of ImageGPTImageProcessor', { image_processor_type: 'ImageGPTImageProcessor', do_normalize: true }],
+    ['the way of PerceiverFeatureExtractor', { feature_extractor_type: 'PerceiverFeatureExtractor', size: 224 }],
+  ])('is not known where a file asks for %s, and tensors are served all the same', (what, file) => {
+    expect(read(file)?.problem).toBe(
+      `file 'preprocessor_config.json' of model 'm' asks for ${what}, which is not done here: send tensors`,
+    );
   });
 
   test('is none for sound', () => {
