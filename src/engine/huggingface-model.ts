@@ -46,12 +46,15 @@ export function hubParts(
   const named = classNames(folder, outputs);
   const labels = outputs.map((_, position) => options.labels[position] ?? named[position]);
   const takesTokens = inputs.some(({ name }) => name === 'input_ids');
-  const embedding = text?.spec
-    ? embeddingOf(folder, outputs, { batching, labels })
-    : {
-        embeddingOutput: undefined,
-        embeddingProblem: takesTokens ? (text?.problem ?? 'its folder has no tokenizer.json') : '',
-      };
+  const needed = inputs.find(
+    (input) => !input.optional && !text?.spec?.tensors.some(({ name }) => name === input.name),
+  );
+  const withoutEmbedding = (embeddingProblem: string) => ({ embeddingOutput: undefined, embeddingProblem });
+  let embedding: ReturnType<typeof embeddingOf>;
+  if (!text?.spec)
+    embedding = withoutEmbedding(takesTokens ? (text?.problem ?? 'its folder has no tokenizer.json') : '');
+  else if (needed) embedding = withoutEmbedding(`text is not enough for it, it takes '${needed.name}' too`);
+  else embedding = embeddingOf(folder, outputs, { batching, labels });
   if (folder.modules && text?.spec && embedding.embeddingProblem !== '') {
     notes.push(`no embeddings are given: ${embedding.embeddingProblem}`);
   }

@@ -443,7 +443,10 @@ describe('CLIP', () => {
       { name: 'text', kind: 'text', makes: [0, 2] },
       { name: 'image', kind: 'image', makes: [1] },
     ]);
-    expect(model.content.embeddingOutput).toBe('text_embeds');
+    expect(model.content).toMatchObject({
+      embeddingOutput: undefined,
+      embeddingProblem: "text is not enough for it, it takes 'pixel_values' too",
+    });
   });
 });
 
