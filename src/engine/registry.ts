@@ -127,7 +127,7 @@ export class Registry {
     const slot = this.#wanted(name, version);
     if (!slot) throw this.#refusal(name, version);
     if (slot.state === 'UNAVAILABLE' && !slot.mayRetry)
-      throw new ServeError('UNAVAILABLE', `model '${slot.name}' failed to load: ${slot.reason}`);
+      throw new ServeError(slot.failureCode, `model '${slot.name}' failed to load: ${slot.reason}`);
     return this.#residency.want(slot, { deadlineMs, signal });
   }
 

@@ -165,6 +165,7 @@ export class Residency {
     slot.reason = '';
     slot.model = model;
     slot.failureCount = 0;
+    slot.failureCode = 'UNAVAILABLE';
     slot.loads.success++;
     if (this.#options.budgetBytes > 0) slot.onDemand = true;
     this.#options.onChange(slot);
@@ -183,8 +184,8 @@ export class Residency {
     slot.reason = error.message;
     slot.loads.failure++;
     slot.retryAtMs = nowMs() + Math.min(LONGEST_RETRY_MS, this.#options.retryMs * 2 ** slot.failureCount++);
-    const code = error.code === 'RESOURCE_EXHAUSTED' ? error.code : 'UNAVAILABLE';
-    slot.waiters.reject(new ServeError(code, `model '${slot.name}' failed to load: ${error.message}`));
+    slot.failureCode = error.code === 'RESOURCE_EXHAUSTED' ? error.code : 'UNAVAILABLE';
+    slot.waiters.reject(new ServeError(slot.failureCode, `model '${slot.name}' failed to load: ${error.message}`));
   }
 
   /** Undefined where there is no room for it now, and nobody waits until there is. */

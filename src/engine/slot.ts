@@ -45,6 +45,8 @@ export class Slot {
   readonly cost = new LoadCost();
   /** Loads that failed in a row, and when the next request may try again. */
   failureCount = 0;
+  /** What requests meanwhile are refused with. */
+  failureCode: 'UNAVAILABLE' | 'RESOURCE_EXHAUSTED' = 'UNAVAILABLE';
   retryAtMs = 0;
   /** For the metrics. */
   readonly loads = { success: 0, failure: 0 };
