@@ -149,10 +149,7 @@ export class Scheduler {
   /** Refuses what is still queued, of one model or of all; running batches finish. */
   rejectQueued(error: ServeError, only?: Model): void {
     for (const model of only ? [only] : [...this.#ring]) {
-      for (const entry of model.queue.entries()) {
-        this.#leaveQueue(model, entry);
-        this.#answers.fail(model, entry, error, 'REJECTED');
-      }
+      for (const entry of model.queue.entries()) this.#refuse(model, entry, error);
       this.#ring.delete(model);
     }
   }
@@ -206,7 +203,8 @@ export class Scheduler {
     const late = proposal.entries.filter((entry) => isTooLate(model, entry, now));
     if (late.length > 0) {
       for (const entry of late) this.#expire(model, entry);
-      return this.#tryDispatch(model, worker);
+      // Who was told may have cancelled others, for which the worker was given something.
+      return this.#slots.isOpen(worker, model, this.#maySendBehind) && this.#tryDispatch(model, worker);
     }
     return this.#dispatch(model, worker, proposal.entries, now);
   }
@@ -300,8 +298,14 @@ export class Scheduler {
 
   /** Refuses an entry that waited too long, before any work is done for it. */
   #expire(model: Model, entry: Entry): void {
+    if (entry.state === 'queued') this.#refuse(model, entry, latenessError(model, entry, nowMs()));
+  }
+
+  /** Refuses an entry if it is queued still: who was told of another may have cancelled it, or made room for it at a worker. */
+  #refuse(model: Model, entry: Entry, error: ServeError): void {
+    if (entry.state !== 'queued') return;
     this.#leaveQueue(model, entry);
-    this.#answers.fail(model, entry, latenessError(model, entry, nowMs()), 'REJECTED');
+    this.#answers.fail(model, entry, error, 'REJECTED');
   }
 
   #onExpiry(model: Model, entry: Entry): void {
