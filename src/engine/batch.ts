@@ -39,6 +39,15 @@ export interface BatchResult {
   readonly owned: ReadonlyMap<number, RunReply['outputs'][number]>;
 }
 
+const NONE_OWNED: BatchResult['owned'] = new Map();
+
+/** The worker's answer to a batch that did not fail. */
+export function resultOf(answer: number[] | RunReply): BatchResult {
+  if (Array.isArray(answer)) return { computeStart: answer[1]!, computeEnd: answer[2]!, owned: NONE_OWNED };
+  const { computeStart, computeEnd, outputs } = answer;
+  return { computeStart, computeEnd, owned: new Map(outputs.map((output) => [output.index, output])) };
+}
+
 /** Plans kept per model; past this many shapes they are forgotten and worked out again. */
 const MAX_PLANS = 512;
 

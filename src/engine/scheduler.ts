@@ -16,7 +16,7 @@ import type { RunReply } from '../runtime/messages.js';
 import type { SlabPool } from '../runtime/slab-pool.js';
 import { Answers } from './answers.js';
 import { Asides } from './asides.js';
-import { type Batch, type BatchResult, fitted, gather, planFor } from './batch.js';
+import { type Batch, type BatchResult, fitted, gather, planFor, resultOf } from './batch.js';
 import type { Entry } from './entry.js';
 import { InOrder } from './in-order.js';
 import { isTooLate, latenessError } from './lateness.js';
@@ -101,13 +101,7 @@ export class Scheduler {
     if (!Array.isArray(answer) && answer.failure) {
       this.#failed(batch, answer);
     } else {
-      const result: BatchResult = Array.isArray(answer)
-        ? { computeStart: answer[1]!, computeEnd: answer[2]!, owned: NONE_OWNED }
-        : {
-            computeStart: answer.computeStart,
-            computeEnd: answer.computeEnd,
-            owned: new Map(answer.outputs.map((output) => [output.index, output])),
-          };
+      const result = resultOf(answer);
       // The worker gets its next batch first: it must not wait while replies are encoded.
       this.#refill(worker);
       this.#order.finish(batch, () => this.#finish(batch, result));
@@ -319,5 +313,3 @@ export class Scheduler {
     stopExpiry(entry);
   }
 }
-
-const NONE_OWNED: BatchResult['owned'] = new Map();
