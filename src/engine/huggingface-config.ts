@@ -49,6 +49,9 @@ const OFFSET_POSITIONS: ReadonlySet<string> = new Set([
   'xmod',
 ]);
 
+/** Models that say it under their first authors' name. Not T5, which has that field too, but no table of positions. */
+const N_POSITIONS: ReadonlySet<string> = new Set(['codegen', 'ctrl', 'gpt2', 'gpt_bigcode', 'gptj', 'openai-gpt']);
+
 export function parseHubConfig(file: JsonFields): HubConfig {
   // A model of two parts, such as CLIP, says what holds for text in a part of its own.
   const text = file.object('text_config');
@@ -73,9 +76,10 @@ function padToken(file: JsonFields): number | undefined {
 }
 
 function positionsOf(file: JsonFields): number | undefined {
-  const positions = file.number('max_position_embeddings');
+  const name = N_POSITIONS.has(file.string('model_type') ?? '') ? 'n_positions' : 'max_position_embeddings';
+  const positions = file.number(name);
   // -1 and 0 are how some say that there is no such number.
-  return positions === undefined || positions <= 0 ? positions : file.integer('max_position_embeddings', 1);
+  return positions === undefined || positions <= 0 ? positions : file.integer(name, 1);
 }
 
 /** Undefined where positions are relative and the number is -1 or 0. */

@@ -37,6 +37,8 @@ describe('config.json', () => {
       },
       { modelType: 'clip', maxTokens: 77, padTokenId: 1, channels: 3 },
     ],
+    ['of GPT-2, in its own words', { model_type: 'gpt2', n_positions: 1024 }, { modelType: 'gpt2', maxTokens: 1024 }],
+    ['of T5, whose n_positions limits nothing', { model_type: 't5', n_positions: 512 }, { modelType: 't5' }],
     ['with relative positions', { max_position_embeddings: -1, pad_token_id: -1 }, {}],
     ['with null for what there is not', { max_position_embeddings: null, pad_token_id: null, id2label: null }, {}],
     ['with classes in any order', { id2label: { 2: 'c', 0: 'a' } }, { labels: ['a', '', 'c'] }],
