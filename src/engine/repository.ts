@@ -155,7 +155,7 @@ async function scanModel(directory: string, name: string, options: ScanOptions):
   if (configText === undefined && !(await holdsOnnx(directory))) return undefined;
   const problem =
     `at least one version must be available under the version policy of model '${name}': ` +
-    "its directory has no version directory such as '1'";
+    "its directory has no version directory such as '1', nor a config.json as folders from Hugging Face have";
   return { name, directory, versions, ...config, problem };
 }
 

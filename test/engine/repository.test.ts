@@ -33,7 +33,7 @@ const scan = (...paths: string[]) => scanRepository(paths.length > 0 ? paths.map
 const summary = ({ name, versions, problem }: RepositoryEntry) => [name, versions, problem];
 
 const NO_VERSION = (name: string) =>
-  `at least one version must be available under the version policy of model '${name}': its directory has no version directory such as '1'`;
+  `at least one version must be available under the version policy of model '${name}': its directory has no version directory such as '1', nor a config.json as folders from Hugging Face have`;
 
 describe('a repository', () => {
   test('has its models by name with ascending versions', async () => {
