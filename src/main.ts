@@ -7,6 +7,7 @@
  * older Node would otherwise say in a syntax error. Must not serve: that is `server.ts`, in a process of its own.
  */
 
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { findServingNode, type ServingNode } from './serving-node.js';
 
@@ -45,6 +46,8 @@ async function run({ execPath, version }: ServingNode & { ok: true }, argv: read
       // Who has set these knows better.
       env: {
         ...allocatorSettings(config.modelMemoryBudget > 0),
+        // Pictures are decoded in libuv's threads, beside compression and files; they are asked for one at a time by each worker.
+        UV_THREADPOOL_SIZE: String(4 + (config.preprocessWorkerCount || Math.ceil(availableParallelism() / 2))),
         ...process.env,
         // ONNX Runtime reports to its makers unless told not to before it is loaded.
         ORT_DISABLE_TELEMETRY: '1',

@@ -31,8 +31,9 @@ test('thousands of calls given up on a connection leave the others on it alone',
   const reply = readReply(held);
   held.end(frame(inferBytes('hold', Buffer.alloc(16))));
   await front.engine.nextSeen();
-  for (let round = 0; round < 30; round++) {
-    const closed = Array.from({ length: 100 }, () => {
+  // Few at a time: a new call may overtake the reset of an old one, and past the limit of 123 calls are refused, which is another limit.
+  for (let round = 0; round < 75; round++) {
+    const closed = Array.from({ length: 40 }, () => {
       const stream = raw.open(INFER);
       stream.on('error', () => undefined);
       stream.close(http2.constants.NGHTTP2_CANCEL);
