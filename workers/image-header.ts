@@ -107,6 +107,9 @@ function webpSize({ bytes, view, text, which }: File): { width: number; height: 
 
 const uint24 = (view: DataView, at: number): number => view.getUint16(at, true) | (view.getUint8(at + 2) << 16);
 
+/** JSON has strings only: whoever tries it is told the ways there are. */
+const BASE64 =
+  'looks like base64, not the bytes of a picture (over REST, send them as the body with Content-Type: image/png or the like, or as binary tensor data)';
 /** How what else is sent as a picture begins. */
 const BEGINNINGS: readonly (readonly [string, string])[] = [
   ['GIF87a', 'looks like a GIF'],
@@ -122,9 +125,9 @@ const BEGINNINGS: readonly (readonly [string, string])[] = [
   ['%PDF', 'looks like a PDF'],
   ['\x93NUMPY', 'looks like a NumPy array'],
   ['data:', 'looks like a data URL, not the bytes of a picture'],
-  ['iVBORw0KGgo', 'looks like base64, not the bytes of a picture'],
-  ['/9j/', 'looks like base64, not the bytes of a picture'],
-  ['UklGR', 'looks like base64, not the bytes of a picture'],
+  ['iVBORw0KGgo', BASE64],
+  ['/9j/', BASE64],
+  ['UklGR', BASE64],
   ['http://', 'looks like a URL, not the bytes of a picture'],
   ['https://', 'looks like a URL, not the bytes of a picture'],
 ];
