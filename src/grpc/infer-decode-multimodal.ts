@@ -9,59 +9,18 @@ import { nowMs } from '../base/clock.js';
 import { invalid, printable } from '../base/errors.js';
 import type { DecodedInfer, DecodedInput } from './decoded-infer.js';
 import { copyBytes } from './element-writer.js';
-import {
-  elementInPlace,
-  MAX_PARAMETERS,
-  MAX_TENSORS,
-  NO_PARAMETERS,
-  type ParameterMap,
-  readName,
-  readStringParameter,
-  readVersionV1,
-  tooMany,
-} from './infer-fields.js';
+import { elementInPlace, MAX_TENSORS, NO_PARAMETERS, readName, tooMany } from './infer-fields.js';
+import { readInferRequestV1 } from './infer-request-v1.js';
 import { DELIMITED, FIXED32, WireReader } from './wire-reader.js';
 
 /** Throws INVALID_ARGUMENT, RESOURCE_EXHAUSTED and WireError. Writes to `bytes`. */
 export function decodeMultimodalInferRequest(bytes: Buffer): DecodedInfer {
   const decodeStart = nowMs();
   const reader = new WireReader(bytes, 'MultimodalInferRequest');
-  const inputs: DecodedInput[] = [];
   const embeddings = new Embeddings(reader);
-  let modelName = '';
-  let modelVersion = '';
-  let parameters: ParameterMap | undefined;
-  let parameterCount = 0;
-  while (reader.pos < reader.limit) {
-    const tag = reader.tag();
-    switch (tag) {
-      case 10:
-        modelName = readName(reader, 'model name');
-        break;
-      case 18:
-        modelVersion = readVersionV1(reader);
-        break;
-      case 26:
-        if (inputs.length === MAX_TENSORS) throw tooMany('inputs', MAX_TENSORS);
-        inputs.push(readInput(reader, embeddings));
-        break;
-      case 34:
-        if (++parameterCount > MAX_PARAMETERS) throw tooMany('parameters', MAX_PARAMETERS);
-        parameters ??= new Map();
-        readStringParameter(reader, parameters);
-        break;
-      default:
-        reader.skip(tag);
-    }
-  }
+  const request = readInferRequestV1(reader, () => readInput(reader, embeddings));
   return {
-    modelName,
-    modelVersion,
-    id: '',
-    inputs,
-    outputs: [],
-    parameters: parameters ?? NO_PARAMETERS,
-    arm: 'grpc_raw',
+    ...request,
     byteLength: bytes.length + embeddings.allocated,
     note: '',
     decodeStart,

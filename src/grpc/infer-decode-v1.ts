@@ -7,60 +7,18 @@
 import { nowMs } from '../base/clock.js';
 import { printable } from '../base/errors.js';
 import type { DecodedInfer, DecodedInput } from './decoded-infer.js';
-import {
-  elementInPlace,
-  MAX_PARAMETERS,
-  MAX_TENSORS,
-  NO_PARAMETERS,
-  type ParameterMap,
-  readName,
-  readShape,
-  readStringParameter,
-  readVersionV1,
-  tooMany,
-} from './infer-fields.js';
+import { elementInPlace, NO_PARAMETERS, readName, readShape } from './infer-fields.js';
+import { readInferRequestV1 } from './infer-request-v1.js';
 import { WireReader } from './wire-reader.js';
 
 /** Throws INVALID_ARGUMENT, RESOURCE_EXHAUSTED and WireError. Writes to `bytes`. */
 export function decodeModelInferRequestV1(bytes: Buffer): DecodedInfer {
   const decodeStart = nowMs();
   const reader = new WireReader(bytes, 'ModelInferRequest');
-  const inputs: DecodedInput[] = [];
-  let modelName = '';
-  let modelVersion = '';
-  let parameters: ParameterMap | undefined;
-  let parameterCount = 0;
-  while (reader.pos < reader.limit) {
-    const tag = reader.tag();
-    switch (tag) {
-      case 10:
-        modelName = readName(reader, 'model name');
-        break;
-      case 18:
-        modelVersion = readVersionV1(reader);
-        break;
-      case 26:
-        if (inputs.length === MAX_TENSORS) throw tooMany('inputs', MAX_TENSORS);
-        inputs.push(readTensor(reader));
-        break;
-      case 34:
-        if (++parameterCount > MAX_PARAMETERS) throw tooMany('parameters', MAX_PARAMETERS);
-        parameters ??= new Map();
-        readStringParameter(reader, parameters);
-        break;
-      default:
-        reader.skip(tag);
-    }
-  }
-  const text = inputs.find(({ content }) => content === 'text');
+  const request = readInferRequestV1(reader, readTensor);
+  const text = request.inputs.find(({ content }) => content === 'text');
   return {
-    modelName,
-    modelVersion,
-    id: '',
-    inputs,
-    outputs: [],
-    parameters: parameters ?? NO_PARAMETERS,
-    arm: 'grpc_raw',
+    ...request,
     byteLength: bytes.length,
     note: text === undefined ? '' : noteOf(text),
     decodeStart,

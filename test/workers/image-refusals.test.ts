@@ -172,7 +172,7 @@ test.each([
   ['a HEIC', () => Buffer.from('\0\0\0\x18ftypheic\0\0\0\0')],
   ['text', () => Buffer.from('a cat on a mat')],
   [
-    'base64, not the bytes of a picture',
+    'base64, not the bytes of a picture (over REST, send them as the body with Content-Type: image/png or the like, or as binary tensor data)',
     async () => Buffer.from((await picture.clone().png().toBuffer()).toString('base64')),
   ],
   ['a data URL, not the bytes of a picture', () => Buffer.from('data:image/png;base64,AAAA')],
