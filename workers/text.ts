@@ -51,7 +51,7 @@ export class TextProcessor {
     if (second && second.length !== first.length)
       throw invalid(`there are ${first.length} texts and ${second.length} second sentences: they come in pairs`);
     const rows = first.map((bytes, i) => this.#row(i, bytes, second?.[i], truncate));
-    let longest = 0;
+    let longest = this.#spec.fixedTokens ?? 0;
     for (const { ids } of rows) longest = Math.max(longest, ids.length);
     this.#checkSize(rows.length, longest);
     this.#checkPadding(rows, longest);
@@ -86,6 +86,8 @@ export class TextProcessor {
   /** Nothing tells a model without a mask which tokens are real, so padding would change its answers. */
   #checkPadding(rows: readonly TokenRow[], longest: number): void {
     if (this.#spec.tensors.some(({ role }) => role === 'attention_mask')) return;
+    // A model of one length was made with its padding.
+    if (this.#spec.fixedTokens !== undefined) return;
     const index = rows.findIndex(({ ids }) => ids.length < longest);
     if (index < 0) return;
     throw invalid(

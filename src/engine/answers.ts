@@ -97,11 +97,10 @@ export class Answers {
     this.#end(entry);
   }
 
-  #respond(model: Model, { handler, request, rowTokens }: Entry, outputs: InferOutput[]): void {
+  #respond(model: Model, { handler, request, inputTokens }: Entry, outputs: InferOutput[]): void {
     try {
       const response = { modelName: model.name, modelVersion: model.version, id: request.id, outputs };
-      if (!rowTokens) handler.onResponse(response);
-      else handler.onResponse({ ...response, inputTokens: rowTokens.reduce((sum, tokens) => sum + tokens, 0) });
+      handler.onResponse(inputTokens === undefined ? response : { ...response, inputTokens });
     } catch (error) {
       this.#log.error({ error }, 'a front end threw while it took a response');
     }

@@ -22,9 +22,11 @@ export interface Entry {
   readonly outputs: readonly number[];
   /**
    * Tokens in each row, padding not counted, for an entry made from text: its token tensors may be padded further, to the longest of a
-   * batch. Undefined for all others, whose shapes are exact.
+   * batch. Undefined for all others, whose shapes are exact, those of a model of one length among them.
    */
   readonly rowTokens: readonly number[] | undefined;
+  /** Tokens that its texts became, padding not counted; undefined where it had no text. */
+  readonly inputTokens: number | undefined;
   /** Length of its token tensors, the largest of `rowTokens`; 0 without. */
   readonly tokens: number;
   /** Requests with equal keys may run in one batch. */

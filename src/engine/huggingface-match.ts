@@ -24,24 +24,28 @@ export function matchText(
 ): Matched<TextSpec> | undefined {
   if (!inputs.some(({ name }) => name === 'input_ids')) return undefined;
   const tensors: TextSpec['tensors'][number][] = [];
+  const lengths = new Set<number>();
   for (const role of ROLES) {
     const input = inputs.find(({ name }) => name === role);
     if (input === undefined) continue;
     const { name, datatype, dims } = input;
     const rows = batching || dims.length === 1 ? dims : dims.slice(1);
-    if ((datatype !== 'INT64' && datatype !== 'INT32') || rows.length !== 1 || rows[0] !== -1) {
-      return {
-        problem: `input '${name}' is ${datatype} [${dims.join(',')}], tokens need INT64 or INT32 of a variable length`,
-      };
+    if ((datatype !== 'INT64' && datatype !== 'INT32') || rows.length !== 1) {
+      return { problem: `input '${name}' is ${datatype} [${dims.join(',')}], tokens need INT64 or INT32 [tokens]` };
     }
+    lengths.add(rows[0]!);
     tensors.push({ role, name, datatype });
   }
+  if (lengths.size > 1) {
+    return { problem: `inputs for tokens have lengths ${[...lengths].join(' and ')}, one is needed` };
+  }
+  const [length = -1] = lengths;
   const { tokenizerJson, tokenizerConfigJson, maxTokens, paddingSide, padTokenId, padTokenTypeId } = tokenizer;
   return {
     spec: {
       tokenizerJson,
       tokenizerConfigJson,
-      maxTokens,
+      ...(length === -1 ? { maxTokens } : { maxTokens: Math.min(maxTokens, length), fixedTokens: length }),
       paddingSide,
       padTokenId,
       padTokenTypeId,
@@ -54,10 +58,11 @@ export function matchText(
 /**
  * What fills the token axis of each input, where it has one. Positions of padding may be any that the model knows, since the mask
  * hides it on whichever side it is. Nothing fills it without a mask, since padding would change what a text gives: such texts run with
- * others of their length.
+ * others of their length. Of a model of one length all texts have that already.
  */
 export function tokenPadding(text: TextSpec | undefined, inputs: readonly TensorSpec[]): (number | undefined)[] {
-  if (!text?.tensors.some(({ role }) => role === 'attention_mask')) return inputs.map(() => undefined);
+  if (text?.fixedTokens !== undefined || !text?.tensors.some(({ role }) => role === 'attention_mask'))
+    return inputs.map(() => undefined);
   const fill = {
     input_ids: text?.padTokenId,
     attention_mask: 0,

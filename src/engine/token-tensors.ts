@@ -19,14 +19,17 @@ export function tokenTensors(model: Model, input: InferInput): InferInput[] {
   if (count > text.maxTokens) {
     throw invalid(`${count} token ids for model '${model.name}', which takes at most ${text.maxTokens}`);
   }
+  const length = text.fixedTokens ?? count;
   const ids = idsOf(input, count, model.name);
   return text.tensors.map(({ role, name, datatype }) => {
     // Of 64 bits the lower half, little-endian: no value is negative or larger.
     const stride = datatype === 'INT64' ? 2 : 1;
-    const values = new Int32Array(count * stride);
-    write(values, stride, role, ids);
+    const values = new Int32Array(length * stride);
+    const padding = role === 'input_ids' ? text.padTokenId : role === 'token_type_ids' ? text.padTokenTypeId : 0;
+    if (padding !== 0) for (let i = 0; i < length; i++) values[i * stride] = padding;
+    write(values.subarray(text.paddingSide === 'left' ? (length - count) * stride : 0), stride, role, ids);
     const spec = model.inputs[model.inputPositions.get(name)!]!;
-    const shape = model.batching || spec.dims.length > 1 ? [1, count] : [count];
+    const shape = model.batching || spec.dims.length > 1 ? [1, length] : [length];
     return { name, datatype, shape, data: new Uint8Array(values.buffer) };
   });
 }
@@ -48,7 +51,7 @@ function idsOf({ data }: InferInput, count: number, modelName: string): Int32Arr
   return ids;
 }
 
-/** Every `stride`th of `values`, which are zeros. */
+/** Every `stride`th of `values`. */
 function write(values: Int32Array, stride: number, role: TokenRole, ids: Int32Array): void {
   switch (role) {
     case 'input_ids':
@@ -61,6 +64,7 @@ function write(values: Int32Array, stride: number, role: TokenRole, ids: Int32Ar
       for (let i = 0; i < ids.length; i++) values[i * stride] = i;
       break;
     case 'token_type_ids':
+      for (let i = 0; i < ids.length; i++) values[i * stride] = 0;
       break;
     default:
       role satisfies never;

@@ -61,6 +61,7 @@ export function admit(
     else if (rowTokens && model.padding[position] !== undefined) groupKey += 'text;';
     else if (model.inputs[position]!.dims.includes(-1)) groupKey += `${own.join(',')};`;
   }
+  const lengths = model.processor.text?.fixedTokens === undefined ? rowTokens : undefined;
   const { level, expiresMs, timeoutAction } = queueing(model, request, now);
   return {
     request,
@@ -69,8 +70,9 @@ export function admit(
     data,
     dims,
     outputs: outputPositions(model, request),
-    rowTokens,
-    tokens: rowTokens ? Math.max(...rowTokens) : 0,
+    rowTokens: lengths,
+    inputTokens: rowTokens?.reduce((sum, tokens) => sum + tokens, 0),
+    tokens: lengths ? Math.max(...lengths) : 0,
     groupKey,
     byteLength,
     level,

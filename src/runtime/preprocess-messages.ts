@@ -20,6 +20,8 @@ export interface TextSpec {
   readonly tokenizerConfigJson: string;
   /** Most tokens of one row, special tokens included; longer text is truncated. */
   readonly maxTokens: number;
+  /** Length of the inputs where it is fixed: every row is padded to it. Not less than `maxTokens`. */
+  readonly fixedTokens?: number;
   readonly paddingSide: 'right' | 'left';
   readonly padTokenId: number;
   readonly padTokenTypeId: number;

@@ -170,13 +170,26 @@ describe('a text model', () => {
   });
 
   test.each<[SessionTensor, string]>([
-    [tensor('attention_mask', 'float32', 'b', 's'), "input 'attention_mask' is FP32 [-1]"],
-    [tensor('attention_mask', 'int64', 'b', 128), "input 'attention_mask' is INT64 [128]"],
-    [tensor('attention_mask', 'int64', 'b', 's', 's'), "input 'attention_mask' is INT64 [-1,-1]"],
+    [
+      tensor('attention_mask', 'float32', 'b', 's'),
+      "input 'attention_mask' is FP32 [-1], tokens need INT64 or INT32 [tokens]",
+    ],
+    [
+      tensor('attention_mask', 'int64', 'b', 's', 's'),
+      "input 'attention_mask' is INT64 [-1,-1], tokens need INT64 or INT32 [tokens]",
+    ],
+    [tensor('attention_mask', 'int64', 'b', 128), 'inputs for tokens have lengths -1 and 128, one is needed'],
   ])('with %j takes raw tensors alone, and the log says why', async (mask, why) => {
     const { model, notes } = await load(BERT, { inputs: [tokens('input_ids'), mask], outputs: [HIDDEN] });
     expect(model.contents).toEqual([]);
-    expect(notes).toEqual([`text is not taken: ${why}, tokens need INT64 or INT32 of a variable length`]);
+    expect(notes).toEqual([`text is not taken: ${why}`]);
+  });
+
+  test('of one length pads to it, and with other texts not further', async () => {
+    const fixed = [tensor('input_ids', 'int64', 'b', 16), tensor('attention_mask', 'int64', 'b', 16)];
+    const { model } = await load(BERT, { inputs: fixed, outputs: [HIDDEN] });
+    expect(model.processor.text).toMatchObject({ maxTokens: 16, fixedTokens: 16 });
+    expect(model.padding).toEqual([undefined, undefined]);
   });
 
   test('is searched for its files beside the ONNX file first', async () => {

@@ -185,3 +185,34 @@ test('the configuration that the server completed can be written down as the mod
   expect((engine.modelConfig('copy', '') as { input: unknown }).input).toEqual(input);
   await stop();
 });
+
+test('a model of one length gets every text padded to it, and counts what is none', async () => {
+  const repository = temporaryDirectory();
+  writeTextModel(repository, 'fixed', { head: 'echo', tokens: 12 });
+  writeTextModel(repository, 'free', { head: 'echo' });
+  const { engine, stop } = await startEngine(repository);
+  const texts = ['the cat', 'the and for not you but his', 'a'];
+  const rows = async (modelName: string, strings: string[]) => {
+    const { outputs, inputTokens } = await infer(engine, { modelName, inputs: [text(...strings)] });
+    const [tokens] = outputs;
+    const ids = [...new BigInt64Array(Uint8Array.from(tokens!.data).buffer)].map(Number);
+    return { shape: tokens!.shape, ids, inputTokens };
+  };
+  for (const one of texts) {
+    const [free, fixed] = await Promise.all([rows('free', [one]), rows('fixed', [one])]);
+    expect(fixed.shape).toEqual([1, 12]);
+    expect(fixed.ids).toEqual([...free.ids, ...new Array<number>(12 - free.ids.length).fill(0)]);
+    expect(fixed.inputTokens).toBe(free.ids.length);
+  }
+  expect((await rows('fixed', texts)).shape).toEqual([3, 12]);
+  const long = await rows('fixed', [Array.from({ length: 30 }, () => 'the').join(' ')]);
+  expect([long.shape, long.inputTokens]).toEqual([[1, 12], 12]);
+  const ids = tensor('', 'INT64', [3], BigInt64Array.of(5n, 6n, 7n));
+  const { outputs } = await infer(engine, { modelName: 'fixed', inputs: [{ ...ids, content: 'tokens' }] });
+  const values = outputs.map(({ data }) => [...new BigInt64Array(Uint8Array.from(data).buffer)].map(Number));
+  expect(values.slice(0, 2)).toEqual([
+    [5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+  ]);
+  await stop();
+});

@@ -45,6 +45,7 @@ function entry(over: Over = {}): Entry {
     data: [],
     dims: [],
     outputs: [],
+    inputTokens: undefined,
     rowTokens: over.tokens === undefined ? undefined : new Array<number>(over.rows ?? 1).fill(over.tokens),
     tokens: over.tokens ?? 0,
     groupKey: over.group ?? '',

@@ -30,13 +30,15 @@ export interface TextGraphOptions {
   readonly heads?: number;
   /** Classes of `classifier`; 3 when not given. */
   readonly labels?: number;
+  /** Fixed length of the token tensors; any when not given. */
+  readonly tokens?: number;
   /** Whether there is a token_type_ids; true when not given. */
   readonly tokenTypes?: boolean;
   /** Longest text that the layers have positions for; 512 when not given. */
   readonly maxPositions?: number;
 }
 
-const TOKENS = ['batch_size', 'sequence_length'];
+const tokenShape = ({ tokens }: TextGraphOptions): (string | number)[] => ['batch_size', tokens ?? 'sequence_length'];
 const PADDING_NOISE = 100;
 
 interface Parts {
@@ -47,19 +49,20 @@ interface Parts {
 /** The bytes of a text model's ONNX file. */
 export function textGraph(options: TextGraphOptions): Buffer {
   const { head, hidden = 8, tokenTypes = true } = options;
-  const inputs = tokenInputs(tokenTypes);
+  const inputs = tokenInputs(tokenTypes, tokenShape(options));
   const parts: Parts = { nodes: [], initializers: [] };
   const outputs: OnnxValue[] = [];
   if (head === 'echo') {
     const names = ['tokens', 'mask', 'types'].slice(0, inputs.length);
     for (const [i, name] of names.entries()) {
       parts.nodes.push({ op: 'Identity', inputs: [inputs[i]!.name], outputs: [name] });
-      outputs.push({ name, datatype: 'INT64', shape: TOKENS });
+      outputs.push({ name, datatype: 'INT64', shape: tokenShape(options) });
     }
   } else {
     const perToken = head === 'sentence' ? 'token_embeddings' : 'last_hidden_state';
     encoder(parts, perToken, options);
-    if (head !== 'classifier') outputs.push({ name: perToken, datatype: 'FP32', shape: [...TOKENS, hidden] });
+    if (head !== 'classifier')
+      outputs.push({ name: perToken, datatype: 'FP32', shape: [...tokenShape(options), hidden] });
     if (head === 'sentence') {
       maskedMean(parts, perToken, 'sentence_embedding');
       outputs.push({ name: 'sentence_embedding', datatype: 'FP32', shape: ['batch_size', hidden] });
@@ -75,9 +78,9 @@ export function textGraph(options: TextGraphOptions): Buffer {
   return buildModel({ name: `text_${head}`, inputs, outputs, ...parts });
 }
 
-function tokenInputs(tokenTypes: boolean): OnnxValue[] {
+function tokenInputs(tokenTypes: boolean, shape: (string | number)[]): OnnxValue[] {
   const names = ['input_ids', 'attention_mask', ...(tokenTypes ? ['token_type_ids'] : [])];
-  return names.map((name) => ({ name, datatype: 'INT64', shape: TOKENS }));
+  return names.map((name) => ({ name, datatype: 'INT64', shape }));
 }
 
 /** From the token tensors to `output`, one vector per token. */
