@@ -48,11 +48,6 @@ export const DATATYPES: Readonly<Record<Datatype, DatatypeInfo>> = {
   BYTES: { byteSize: 0, configName: 'TYPE_STRING', ortType: 'string' },
 };
 
-/** Whether `name` is a datatype of the Open Inference Protocol (exact, upper case). */
-export function isDatatype(name: string): name is Datatype {
-  return Object.hasOwn(DATATYPES, name);
-}
-
 /** Datatype of an ONNX Runtime tensor type name, or undefined where the protocol has none. */
 export function datatypeOfOrt(ortType: string): Datatype | undefined {
   for (const name of Object.keys(DATATYPES) as Datatype[]) if (DATATYPES[name].ortType === ortType) return name;
