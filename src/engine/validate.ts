@@ -53,15 +53,18 @@ export function admit(
     throw invalid(`inference request batch-size must be <= ${model.config.maxBatchSize} for '${model.name}'`);
   }
   if (model.integerDivision) refuseDivisionOverflow(model, data);
+  // Of a model of one length every text has the shape of all others: to the queue it is a tensor.
+  const lengths = model.processor.text?.fixedTokens === undefined ? rowTokens : undefined;
+  // Texts are chosen by their lengths, which tensors have none of.
+  if (lengths) groupKey = 'text;';
   for (let position = 0; position < dims.length; position++) {
     const own = dims[position];
     // Fixed dimensions are the same for all: only what may differ separates groups.
     if (own === undefined) groupKey += '-;';
-    // What was made from text can be padded: its length separates nothing.
-    else if (rowTokens && model.padding[position] !== undefined) groupKey += 'text;';
+    // What can be padded: its length separates nothing.
+    else if (lengths && model.padding[position] !== undefined) groupKey += '*;';
     else if (model.inputs[position]!.dims.includes(-1)) groupKey += `${own.join(',')};`;
   }
-  const lengths = model.processor.text?.fixedTokens === undefined ? rowTokens : undefined;
   const { level, expiresMs, timeoutAction } = queueing(model, request, now);
   return {
     request,

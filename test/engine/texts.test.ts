@@ -24,6 +24,9 @@ writeTextModel(repository, 'no-vectors', { ...encoder, head: 'classifier', confi
 const { onnxFile } = writeTextModel(repository, 'surprise', { head: 'hidden', pooling: ['cls'], config: ALONE });
 writeFileSync(onnxFile, surprising());
 
+const maskless = writeTextModel(repository, 'maskless', { head: 'echo', config: TOGETHER.replace('8', '4') });
+writeFileSync(maskless.onnxFile, withoutMask());
+
 let running: TestEngine;
 beforeAll(async () => {
   running = await startEngine(repository, { workerCount: 1 });
@@ -196,6 +199,20 @@ test('one text that the model refuses does not fail its batch', async () => {
   }
 });
 
+test('without a mask texts run with texts of their length, and raw tensors of that shape are no texts', async () => {
+  const ids = idsOf(6, 1);
+  const asTensor = () =>
+    infer(running.engine, { modelName: 'maskless', inputs: [tensor('input_ids', 'INT64', [1, 6], int64(ids))] });
+  const asText = () => embed('maskless', ids, ['tokens']);
+  const answers = await Promise.all([0, 1, 2, 3].flatMap(() => [asTensor(), asText()]));
+  for (const { outputs } of answers) {
+    expect([...new BigInt64Array(Uint8Array.from(outputs[0]!.data).buffer)].map(Number)).toEqual(ids);
+  }
+  expect(executions('maskless')).toEqual([[4, 2]]);
+  const { tokenCount, paddingTokenCount } = running.engine.slots().find(({ name }) => name === 'maskless')!.statistics;
+  expect([tokenCount, paddingTokenCount]).toEqual([4 * 6, 0]);
+});
+
 test('requests of raw tensors run as they did, beside texts', async () => {
   const lengths = [7, 7, 7, 7, 7, 7, 7, 7];
   const texts = lengths.map((length, i) => embed('right-together', idsOf(length, i)));
@@ -234,5 +251,16 @@ function surprising(): Buffer {
       { name: 'start', datatype: 'INT64', shape: [1], data: [0] },
       { name: 'axis', datatype: 'INT64', shape: [1], data: [2] },
     ],
+  });
+}
+
+/** Gives the token ids back; has no input for a mask. */
+function withoutMask(): Buffer {
+  const shape = ['batch_size', 'sequence_length'];
+  return buildModel({
+    name: 'without_mask',
+    inputs: [{ name: 'input_ids', datatype: 'INT64', shape }],
+    outputs: [{ name: 'tokens', datatype: 'INT64', shape }],
+    nodes: [{ op: 'Identity', inputs: ['input_ids'], outputs: ['tokens'] }],
   });
 }
