@@ -42,7 +42,8 @@ const MEANINGS: Readonly<Record<Phase, string>> = {
   queue: 'waiting for a worker, or for company in a batch',
   dispatch:
     'copying the rows of the batch into shared memory, the way to the worker, and a batch that runs there before',
-  compute: '`session.run` of ONNX Runtime, for the whole batch',
+  prefill: 'the prompt of a generated text, up to its first token; only replies with generated text name it',
+  compute: '`session.run` of ONNX Runtime, for the whole batch; of a generated text all tokens after the first',
   collect: 'the way back to the main thread, and the replies of the batch that are made before this one',
   encode: 'making the reply out of shared memory, up to handing it to the socket',
 };

@@ -1,12 +1,14 @@
 /**
  * The latency budget of one request: one timeline of monotonic timestamps, and the phases between them.
  *
- *   firstByte  lastByte  decoded   admitted      queued  dispatched  computeStart  computeEnd  scattered  encoded
- *      |--receive--|--decode--|--admit--|--preprocess--|--queue--|--dispatch--|--compute--|--collect--|--encode--|
+ *   firstByte  lastByte  decoded   admitted      queued  dispatched  computeStart  firstToken  computeEnd  scattered  encoded
+ *      |--receive--|--decode--|--admit--|--preprocess--|--queue--|--dispatch--|--prefill--|--compute--|--collect--|--encode--|
  *
  * Created by a front end at the first byte it sees, stamped by whoever finishes a step, read once at the end. From it, and only
  * from it, come `Server-Timing`, the gRPC trailer, the histograms and the statistics. Phases are differences of neighbours, so
  * they add up to `encoded - firstByte` by construction; a step that did not happen has length 0.
+ *
+ * A request that generates text has two lengths inside its computing: `prefill` until the first token, `compute` for all others.
  */
 
 /** Phase names in order; each ends at the stamp of the same position in {@link Timeline}. */
@@ -17,6 +19,7 @@ export const PHASES = [
   'preprocess',
   'queue',
   'dispatch',
+  'prefill',
   'compute',
   'collect',
   'encode',
@@ -39,6 +42,8 @@ export class Timeline {
   dispatched = 0;
   /** Worker entered `session.run` with the batch. */
   computeStart = 0;
+  /** The first token of a generated text was chosen; 0 for all other requests. */
+  firstToken = 0;
   /** Worker left `session.run`. */
   computeEnd = 0;
   /** Main has the result and starts to hand this request its part. */
@@ -61,6 +66,7 @@ export class Timeline {
       this.queued,
       this.dispatched,
       this.computeStart,
+      this.firstToken,
       this.computeEnd,
       this.scattered,
       this.encoded,
@@ -89,11 +95,18 @@ export class Timeline {
     let total = 0;
     for (let i = 0; i < lengths.length; i++) {
       total += lengths[i]!;
+      // Only generated text has it: nobody else's replies grow by it.
+      if (i === PREFILL && lengths[i] === 0) continue;
       text += `${PHASES[i]};dur=${threeDecimals(lengths[i]!)}, `;
     }
     return `${text}total;dur=${threeDecimals(total)}`;
   }
 }
+
+const PREFILL = PHASES.indexOf('prefill');
+
+/** What a reply without generated text names. */
+export const INFER_PHASES: readonly Phase[] = PHASES.filter((phase) => phase !== 'prefill');
 
 /** `toFixed(3)` of a length in milliseconds, at less than half the cost: nine of them stand on every reply. */
 function threeDecimals(ms: number): string {

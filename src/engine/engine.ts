@@ -14,6 +14,8 @@ import type { WeightCache } from '../runtime/weight-cache.js';
 import type { WorkerPool } from '../runtime/worker-pool.js';
 import { Admission } from './admission.js';
 import type { Entry } from './entry.js';
+import type { GenerateCall, GenerateHandler, GenerateRequest } from './generation-types.js';
+import { Generator } from './generator.js';
 import type { Model } from './model.js';
 import { describeModelConfig, modelMetadataTensors } from './model-config.js';
 import { ModelLoader } from './model-loader.js';
@@ -27,6 +29,7 @@ import type {
   Engine,
   InferHandler,
   InferRequest,
+  InferStreamHandler,
   ModelContent,
   ModelIndexEntry,
   ModelMetadata,
@@ -86,6 +89,7 @@ export class InferenceEngine implements Engine {
   readonly #loader: ModelLoader;
   readonly #registry: Registry;
   readonly #admission: Admission;
+  readonly #generator: Generator;
   readonly #listeners: (() => void)[] = [];
   #stopping = false;
   /** The restoring of workers under way. */
@@ -122,6 +126,10 @@ export class InferenceEngine implements Engine {
       log,
     });
     this.#admission = new Admission({ ...options, registry: this.#registry, scheduler: this.#scheduler });
+    this.#generator = new Generator({
+      registry: this.#registry,
+      infer: (request, handler) => this.infer(request, handler),
+    });
     this.#registry.onChange(() => this.#changed());
   }
 
@@ -139,6 +147,14 @@ export class InferenceEngine implements Engine {
       return NOTHING;
     }
     return this.#admission.infer(request, handler);
+  }
+
+  inferStream(request: InferRequest, handler: InferStreamHandler): GenerateCall {
+    return this.#generator.inferStream(request, handler);
+  }
+
+  generate(request: GenerateRequest, handler: GenerateHandler): GenerateCall {
+    return this.#generator.generate(request, handler);
   }
 
   isReady(): boolean {

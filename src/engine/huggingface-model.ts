@@ -70,6 +70,7 @@ export function hubParts(
       inputs: contents.map(({ name, kind }) => ({ name, kind })),
       ...embedding,
       isMatryoshka: config.isMatryoshka,
+      generation: undefined,
     },
     notes,
   };

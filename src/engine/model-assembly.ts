@@ -89,6 +89,7 @@ export async function assembleModel(
     statistics,
     ...parts,
     processorId: -1,
+    generation: undefined,
     computeTimes: new ComputeTimes(),
     plans: new Map(),
     integerDivision,

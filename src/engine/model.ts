@@ -8,6 +8,7 @@ import type { ProcessorSpec } from '../runtime/preprocess-messages.js';
 import type { BatchPlan } from './batch-plan.js';
 import type { BatchPolicy } from './batcher.js';
 import type { ComputeTimes } from './compute-times.js';
+import type { Generation } from './generation.js';
 import type { ModelConfig } from './model-config.js';
 import type { RequestQueue } from './request-queue.js';
 import type { Statistics } from './statistics.js';
@@ -57,6 +58,8 @@ export interface Model {
   readonly labels: readonly (readonly string[] | undefined)[];
   /** What the front ends are told of it. */
   readonly content: ModelContent;
+  /** Set for a model that generates text: it has no session on the inference workers, and no batches. */
+  readonly generation: Generation | undefined;
   readonly computeTimes: ComputeTimes;
   /** Layouts already worked out, by rows and shapes; emptied when it grows past its bound. */
   readonly plans: Map<string, BatchPlan>;

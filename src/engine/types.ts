@@ -6,6 +6,7 @@
 import type { Datatype } from '../base/datatype.js';
 import type { ServeError } from '../base/errors.js';
 import type { Timeline } from '../base/timeline.js';
+import type { GenerateCall, GenerateHandler, GenerateRequest, GenerativeContent } from './generation-types.js';
 
 /**
  * What an input holds in place of the tensor's own elements: UTF-8 texts or encoded pictures (`data` as BYTES elements), token
@@ -61,6 +62,10 @@ export interface InferRequest {
   readonly deadlineMs: number;
   /** Stamped by the front end up to `decoded`, by the engine from `queued` to `scattered`. */
   readonly timeline: Timeline;
+  /** `infer` of a model that generates text gives the whole text in one response; else it refuses such a model as Triton does. */
+  readonly wholeText?: boolean;
+  /** As in GenerateRequest; '' where the front end has none. */
+  readonly clientKey?: string;
 }
 
 /** One output of a response. */
@@ -80,6 +85,13 @@ export interface InferResponse {
   readonly outputs: readonly InferOutput[];
   /** Tokens that the request's texts became, padding not counted; absent where it had no text. */
   readonly inputTokens?: number;
+}
+
+/** Responses to one request of a stream, in order; the last one is `final`. Or, at any point, `onError` once. None may throw. */
+export interface InferStreamHandler {
+  /** Outputs are lent until this returns: encode or copy them before. */
+  onResponse(response: InferResponse, final: boolean): void;
+  onError(error: ServeError): void;
 }
 
 /** Exactly one of the two is called, once, unless the request was cancelled first; then neither is. Neither may throw. */
@@ -116,6 +128,8 @@ export interface ModelContent {
   readonly embeddingProblem: string;
   /** Vectors may be cut to fewer dimensions and normalized again (matryoshka embeddings). */
   readonly isMatryoshka: boolean;
+  /** Set for a model that generates text; such a model answers `generate` and `inferStream`. */
+  readonly generation: GenerativeContent | undefined;
 }
 
 /** A count of events and the time they took together. `ns` is a whole number of nanoseconds. */
@@ -169,6 +183,13 @@ export interface Engine {
   readonly extensions: readonly string[];
   /** Validates, queues, batches and runs; never throws, `handler` is called (maybe before this returns). */
   infer(request: InferRequest, handler: InferHandler): Cancel;
+  /**
+   * As `infer`, for models that answer a request with several responses: those that generate text, by the tensors that Triton's language
+   * model backends take (`text_input`, `sampling_parameters`, `stream`, ... -> `text_output`, ...). Any other model answers once.
+   */
+  inferStream(request: InferRequest, handler: InferStreamHandler): GenerateCall;
+  /** Generates text; never throws, `handler` is called (maybe before this returns). INVALID_ARGUMENT for a model that does not. */
+  generate(request: GenerateRequest, handler: GenerateHandler): GenerateCall;
   isReady(): boolean;
   /** False for an unknown or unloaded model; throws INVALID_ARGUMENT for a malformed version. */
   isModelReady(name: string, version: string): boolean;

@@ -73,15 +73,33 @@ export interface ImageSpec {
   readonly maxPixels: number;
 }
 
+/** How a prompt becomes token ids. */
+export interface PromptSpec {
+  /** As in TextSpec. */
+  readonly tokenizerJson: Uint8Array<SharedArrayBuffer>;
+  readonly tokenizerConfigJson: string;
+  /** Jinja; undefined where the model takes no conversations. */
+  readonly chatTemplate: string | undefined;
+  /** Names that the template knows beside the conversation: `bos_token`, `eos_token`, ... */
+  readonly templateTokens: Readonly<Record<string, string>>;
+  /** A template that works longer than this, in milliseconds, is given up. */
+  readonly templateMs: number;
+}
+
 export interface ProcessorSpec {
   readonly text?: TextSpec;
   readonly image?: ImageSpec;
+  readonly prompt?: PromptSpec;
 }
 
 /** One content input of a request: `count` elements in raw layout, each after its 4-byte little-endian length. */
 export interface ContentElements<Memory extends Uint8Array = Uint8Array> {
-  /** `text_pair` holds second sentences, as many as there are in `text`. */
-  readonly kind: 'text' | 'text_pair' | 'image';
+  /**
+   * `text_pair` holds second sentences, as many as there are in `text`. The others are for `ProcessorSpec.prompt`, one element alone in its
+   * request, and give one tensor '' INT32 [tokens]: `prompt` is text, `prompt_bare` text to which no special tokens are added, `chat` the
+   * JSON object of names for the chat template (`messages`, `add_generation_prompt`, `tools`, ...), whose text gets no special tokens either.
+   */
+  readonly kind: 'text' | 'text_pair' | 'image' | 'prompt' | 'prompt_bare' | 'chat';
   readonly count: number;
   readonly data: Memory;
 }

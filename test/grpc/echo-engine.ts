@@ -9,6 +9,7 @@
  *   throw  breaks the contract
  */
 import { ServeError } from '../../src/base/errors.js';
+import type { GenerateCall, GenerateHandler, GenerateRequest } from '../../src/engine/generation-types.js';
 import type {
   ByteBudget,
   Cancel,
@@ -16,6 +17,7 @@ import type {
   InferHandler,
   InferRequest,
   InferResponse,
+  InferStreamHandler,
   ModelContent,
   ModelIndexEntry,
   ModelMetadata,
@@ -56,6 +58,19 @@ export class EchoEngine implements Engine {
   #listeners: (() => void)[] = [];
   #onSeen: (() => void)[] = [];
   #onCancelled: (() => void)[] = [];
+
+  inferStream(request: InferRequest, handler: InferStreamHandler): GenerateCall {
+    const cancel = this.infer(request, {
+      onResponse: (response) => handler.onResponse(response, true),
+      onError: (error) => handler.onError(error),
+    });
+    return { cancel, taken: () => undefined };
+  }
+
+  generate({ modelName }: GenerateRequest, handler: GenerateHandler): GenerateCall {
+    handler.onError(new ServeError('INVALID_ARGUMENT', `model '${modelName}' generates no text`));
+    return { cancel: () => undefined, taken: () => undefined };
+  }
 
   infer(request: InferRequest, handler: InferHandler): Cancel {
     this.seen.push(request);
@@ -182,7 +197,7 @@ export class EchoEngine implements Engine {
 
   modelContent(name: string): ModelContent {
     this.modelMetadata(name);
-    return { inputs: [], embeddingOutput: undefined, embeddingProblem: '', isMatryoshka: false };
+    return { inputs: [], embeddingOutput: undefined, embeddingProblem: '', isMatryoshka: false, generation: undefined };
   }
 
   onReadinessChange(listener: () => void): void {

@@ -136,6 +136,7 @@ export class EmbeddingEngine extends EchoEngine {
       embeddingOutput: embeds ? 'sentence_embedding' : undefined,
       embeddingProblem: name === 'vague' ? "its pooling mode 'max' is not known" : '',
       isMatryoshka: name === 'matryoshka' || name === 'free',
+      generation: undefined,
     };
   }
 
