@@ -64,6 +64,8 @@ export interface InferRequest {
   readonly timeline: Timeline;
   /** `infer` of a model that generates text gives the whole text in one response; else it refuses such a model as Triton does. */
   readonly wholeText?: boolean;
+  /** `inferStream` of a model that generates text gives a response for each piece of text, also where no `stream` tensor asks for that. */
+  readonly streams?: boolean;
   /** As in GenerateRequest; '' where the front end has none. */
   readonly clientKey?: string;
 }
