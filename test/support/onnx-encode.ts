@@ -130,7 +130,8 @@ const Model = root.lookupType('Model');
 /** The bytes of a `model.onnx` (IR version 8, producer `tensorwire-test`). */
 export function buildModel(model: OnnxModel): Buffer {
   const opset = { domain: '', version: model.opset ?? DEFAULT_OPSET };
-  const domains = [...new Set((model.functions ?? []).map((f) => f.domain))];
+  const named = [...(model.functions ?? []), ...model.nodes].map(({ domain }) => domain ?? '');
+  const domains = [...new Set(named)].filter((domain) => domain !== '');
   const message = {
     ir_version: IR_VERSION,
     producer_name: 'tensorwire-test',
