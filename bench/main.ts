@@ -10,9 +10,13 @@ import { preprocess } from './preprocess.js';
 import { rest } from './rest.js';
 import { BenchError, printResult, say } from './result.js';
 import { start } from './start.js';
+import { stream } from './stream.js';
+import { streamChurn } from './stream-churn.js';
+import { streamProtocols } from './stream-protocols.js';
 import { text } from './text.js';
+import { tokenQueue } from './token-queue.js';
 
-const BENCHES = [floor, rest, batching, start, text, preprocess];
+const BENCHES = [floor, rest, batching, start, text, preprocess, tokenQueue];
 
 // Before ONNX Runtime is loaded anywhere below.
 process.env.ORT_DISABLE_TELEMETRY = '1';
