@@ -5,7 +5,8 @@
  * Called by the scheduler and the engine. Sums are kept in milliseconds and given out in whole nanoseconds.
  */
 import type { Timeline } from '../base/timeline.js';
-import type { ModelStatistics, StatisticDuration } from './types.js';
+import { GenerationCounts, type ResponseCounts } from './generation-counts.js';
+import type { ModelStatistics, ResponseStatistics, StatisticDuration } from './types.js';
 
 /** Triton's reasons of `nv_inference_request_failure`. */
 export type FailureReason = 'REJECTED' | 'CANCELED' | 'BACKEND' | 'OTHER';
@@ -46,6 +47,18 @@ export class Statistics {
   readonly computeOutput = new Duration();
   readonly failures: Record<FailureReason, number> = { REJECTED: 0, CANCELED: 0, BACKEND: 0, OTHER: 0 };
   readonly #batches = new Map<number, BatchCounts>();
+  #generation: GenerationCounts | undefined;
+
+  /** Those of a model that generates text: made by the first that asks for them, its loader. */
+  makeGeneration(): GenerationCounts {
+    this.#generation ??= new GenerationCounts();
+    return this.#generation;
+  }
+
+  /** Undefined for a model that generates no text, or was never loaded. */
+  get generation(): GenerationCounts | undefined {
+    return this.#generation;
+  }
 
   /** One run over texts of `real` tokens together, padded to `computed`. */
   padded(computed: number, real: number): void {
@@ -115,6 +128,27 @@ export class Statistics {
           compute_output: batch.computeOutput.snapshot(),
         })),
       memory_usage: memoryBytes > 0 ? [{ type: 'CPU', id: 0, byte_size: memoryBytes }] : [],
+      ...(this.#generation && { response_stats: responseStatistics(this.#generation.responses) }),
     };
   }
+}
+
+/** Triton's, by the number of the response. */
+function responseStatistics(responses: readonly ResponseCounts[]): Record<string, ResponseStatistics> {
+  const none: StatisticDuration = { count: 0, ns: 0 };
+  const counted = responses.filter(({ count }) => count > 0);
+  return Object.fromEntries(
+    counted.map(({ count, inferMs, outputMs }, index) => {
+      const duration = (ms: number): StatisticDuration => ({ count, ns: Math.round(ms * 1e6) });
+      const response: ResponseStatistics = {
+        compute_infer: duration(inferMs),
+        compute_output: duration(outputMs),
+        success: duration(inferMs + outputMs),
+        fail: none,
+        empty_response: none,
+        cancel: none,
+      };
+      return [String(index), response];
+    }),
+  );
 }

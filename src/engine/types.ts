@@ -140,6 +140,16 @@ export interface StatisticDuration {
   readonly ns: number;
 }
 
+/** Triton's `InferResponseStatistics`: of all responses with one number, how long they took to come and to be handed over. */
+export interface ResponseStatistics {
+  readonly compute_infer: StatisticDuration;
+  readonly compute_output: StatisticDuration;
+  readonly success: StatisticDuration;
+  readonly fail: StatisticDuration;
+  readonly empty_response: StatisticDuration;
+  readonly cancel: StatisticDuration;
+}
+
 /** Triton's `ModelStatistics`, field for field (snake_case, as both encodings print it). */
 export interface ModelStatistics {
   readonly name: string;
@@ -165,6 +175,8 @@ export interface ModelStatistics {
     readonly compute_output: StatisticDuration;
   }[];
   readonly memory_usage: readonly { readonly type: string; readonly id: number; readonly byte_size: number }[];
+  /** Of a model that answers with several responses, by the response's number, which begins with 0; the first few. */
+  readonly response_stats?: Readonly<Record<string, ResponseStatistics>>;
 }
 
 export type ModelState = 'UNKNOWN' | 'READY' | 'UNAVAILABLE' | 'LOADING' | 'UNLOADING';
