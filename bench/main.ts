@@ -16,7 +16,7 @@ import { streamProtocols } from './stream-protocols.js';
 import { text } from './text.js';
 import { tokenQueue } from './token-queue.js';
 
-const BENCHES = [floor, rest, batching, start, text, preprocess, tokenQueue];
+const BENCHES = [floor, rest, batching, start, text, preprocess, stream, streamProtocols, streamChurn, tokenQueue];
 
 // Before ONNX Runtime is loaded anywhere below.
 process.env.ORT_DISABLE_TELEMETRY = '1';
