@@ -12,11 +12,24 @@ import { BenchError, printResult, say } from './result.js';
 import { start } from './start.js';
 import { stream } from './stream.js';
 import { streamChurn } from './stream-churn.js';
+import { streamPeers } from './stream-peers.js';
 import { streamProtocols } from './stream-protocols.js';
 import { text } from './text.js';
 import { tokenQueue } from './token-queue.js';
 
-const BENCHES = [floor, rest, batching, start, text, preprocess, stream, streamProtocols, streamChurn, tokenQueue];
+const BENCHES = [
+  floor,
+  rest,
+  batching,
+  start,
+  text,
+  preprocess,
+  stream,
+  streamPeers,
+  streamProtocols,
+  streamChurn,
+  tokenQueue,
+];
 
 // Before ONNX Runtime is loaded anywhere below.
 process.env.ORT_DISABLE_TELEMETRY = '1';
