@@ -10,7 +10,8 @@ import type { MessagePort } from 'node:worker_threads';
 import { nowMs } from '#src/base/clock';
 import type { CallReply, ControlMessage, Failure, ModelScan, RunReply, ToWorker } from '#src/runtime/messages';
 import { failureOf } from './ort-error.js';
-import { compileModel, Session, scanFile } from './session.js';
+import { compileModel, Session } from './session.js';
+import { scanFile } from './session-create.js';
 
 /** The piscina task: serves `port` until `close`; resolves when every session is released. */
 export default function serve({ port }: { port: MessagePort }): Promise<void> {

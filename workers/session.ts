@@ -4,27 +4,15 @@
  * Called by workers/inference-worker.ts. Owns the session. Must not allocate shared memory, read configuration, or throw for an
  * expected failure of a run. `session.run` blocks this thread (it is synchronous inside a setImmediate).
  */
-import { readFile } from 'node:fs/promises';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import * as ort from 'onnxruntime-node';
 import { nowMs } from '#src/base/clock';
 import { type Datatype, datatypeOfOrt } from '#src/base/datatype';
-import { ServeError } from '#src/base/errors';
-import type {
-  CompileRequest,
-  LoadRequest,
-  RunReply,
-  SessionMetadata,
-  SessionOptions,
-  SessionTensor,
-} from '#src/runtime/messages';
-import { assertExternalDataInside, type OnnxScan, scanModel } from './onnx-scan.js';
+import type { CompileRequest, LoadRequest, RunReply, SessionMetadata, SessionTensor } from '#src/runtime/messages';
 import { failureOf, isShapeSurprise } from './ort-error.js';
 import { createPooling, EMBEDDING, MASK, type Pooling, PoolingSurprise } from './pooling.js';
+import { createSession, ortOptions, scanFile } from './session-create.js';
 import { ownedOutput, tensorView } from './session-tensors.js';
-
-/** Files above this are not read for the scan in one piece (Buffer's own limit); ONNX files that large keep weights outside. */
-const SCAN_MAX_BYTES = 2 ** 31 - 1;
 
 interface Port {
   readonly name: string;
@@ -182,91 +170,7 @@ export async function compileModel({
   return { integerDivision: (scan?.integerDivision.length ?? 0) > 0 };
 }
 
-/** Undefined for a file too large to be read in one piece. Throws ServeError for one that is not fit to be loaded. */
-export async function scanFile(path: string, directory: string): Promise<OnnxScan | undefined> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await readFile(path);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ERR_FS_FILE_TOO_LARGE') return undefined;
-    throw new ServeError('INVALID_ARGUMENT', `model file can't be read (${code ?? 'unknown reason'})`);
-  }
-  if (bytes.byteLength > SCAN_MAX_BYTES) return undefined;
-  try {
-    const scan = scanModel(bytes);
-    assertExternalDataInside(directory, scan.externalData);
-    return scan;
-  } finally {
-    // Freed at once: left to the collector, files of many loads lie in memory beside the sessions, and their size is taken for a cost.
-    if (bytes.byteLength === bytes.buffer.byteLength) (bytes.buffer as ArrayBuffer).transfer(0);
-  }
-}
-
-async function createSession(
-  path: string,
-  options: InferenceSession.SessionOptions,
-  providers: readonly string[],
-): Promise<InferenceSession> {
-  // A provider that this build does not know is passed over with a line in ONNX Runtime's log, and the model would run on the CPU.
-  const known = ort.listSupportedBackends().map(({ name }) => name);
-  const unknown = providers.find((name) => !known.includes(name));
-  if (unknown) {
-    throw new ServeError(
-      'FAILED_PRECONDITION',
-      `execution provider '${unknown}' is not part of ONNX Runtime on this platform, which has ${known.join(', ')}`,
-    );
-  }
-  // ONNX Runtime's own log would print paths to stderr in colour; what fails comes back as an error, which is logged as ours are.
-  ort.env.logLevel = 'fatal';
-  try {
-    return await ort.InferenceSession.create(path, options);
-  } catch (error) {
-    const provider = providers.find((name) => name !== 'cpu');
-    // A provider that is not there fails with the name of a shared library, which says nothing to a user.
-    if (provider && /provider|shared library|adapter|CUDA|not.*(available|supported)|backend/i.test(String(error))) {
-      const { message } = failureOf(error, 'load');
-      throw new ServeError(
-        'FAILED_PRECONDITION',
-        `execution provider '${provider}' is not available on this machine (${message})`,
-      );
-    }
-    throw error;
-  }
-}
-
 function sessionTensor(metadata: InferenceSession.ValueMetadata): SessionTensor {
   if (!metadata.isTensor) return { name: metadata.name, ortType: 'not a tensor', dims: [] };
   return { name: metadata.name, ortType: metadata.type, dims: metadata.shape };
-}
-
-/** Providers that take a device number; others refuse the option. */
-const DEVICE_PROVIDERS: ReadonlySet<string> = new Set(['cuda', 'tensorrt', 'dml']);
-
-function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
-  return {
-    executionProviders: options.executionProviders.map((name) =>
-      DEVICE_PROVIDERS.has(name) ? { name, deviceId: options.deviceId } : name,
-    ),
-    intraOpNumThreads: options.intraOpNumThreads,
-    interOpNumThreads: options.interOpNumThreads,
-    executionMode: options.executionMode,
-    graphOptimizationLevel: options.graphOptimizationLevel,
-    enableCpuMemArena: options.enableCpuMemArena,
-    enableMemPattern: options.enableMemPattern,
-    logSeverityLevel: 4, // fatal, as above
-    extra: nested(options.configEntries),
-  } as InferenceSession.SessionOptions;
-}
-
-/** `{'a.b.c': v}` as `{a: {b: {c: v}}}`, the form in which the binding takes session config entries. */
-function nested(entries: Readonly<Record<string, string>>): Record<string, unknown> {
-  const tree: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(entries)) {
-    const parts = key.split('.');
-    let node = tree;
-    for (const part of parts.slice(0, -1)) node = (node[part] ??= {}) as Record<string, unknown>;
-    node[parts.at(-1)!] = value;
-  }
-  return tree;
 }

@@ -49,6 +49,11 @@ export class WireReader {
     return this.position === this.end;
   }
 
+  /** Where the cursor stands in the bytes it was made with: before `next()`, the start of a field. */
+  get offset(): number {
+    return this.position;
+  }
+
   skip(): void {
     if (this.wireType === VARINT) this.readVarint();
     else if (this.wireType === LENGTH_DELIMITED) this.range();

@@ -1,0 +1,190 @@
+/**
+ * Makes a decoder's graph give only what a step needs: keys and values of the new tokens instead of the whole cache, in one output for
+ * each shape, and the logits of the last token, FP32.
+ *
+ *   present.0.key ---+
+ *   present.0.value -+-> GatherND (tensorwire_index) -> Concat -> tensorwire_new_0   [tensors x batch, heads, new tokens, size]
+ *   ...             -+
+ *   hidden states -> Gather last -> head -> logits -> Gather last -> Cast -> tensorwire_logits   [batch, vocabulary]
+ *
+ * The whole cache is no output any more, so that ONNX Runtime uses the memory of one layer's again for the next. Measured against fetching
+ * it: 1.3 to 2.5 times less CPU for a step.
+ *
+ * Called by workers/decoder.ts. Knows ONNX, and nothing of rows.
+ */
+import type { DecoderPorts, KvPort } from './decoder-ports.js';
+import { editGraph, type GraphValue, type NewNode } from './onnx-edit.js';
+import { ELEMENT, type ModelSkeleton, type NodeSkeleton } from './onnx-graph.js';
+
+/** Version of the default operator set from which on GatherND takes `batch_dims`. */
+export const TAP_MIN_OPSET = 12;
+
+const ELEMENT_TYPES = { float32: ELEMENT.FLOAT, float16: 10 } as const;
+
+/** Keys and values of one shape, which come out together. */
+export interface TapGroup {
+  readonly output: string;
+  /** Positions in `ports.kv`, in the order of the output. */
+  readonly tensors: readonly number[];
+  readonly type: 'float32' | 'float16';
+  readonly heads: number;
+  readonly size: number;
+}
+
+export interface Tap {
+  readonly bytes: Buffer;
+  /** FP32 [batch, vocabulary]. */
+  readonly logits: string;
+  /** INT64 [batch, heads, new tokens, 1] for each number of heads: where the new tokens lie in `present`. */
+  readonly indexes: ReadonlyMap<number, string>;
+  readonly groups: readonly TapGroup[];
+  /** Whether the head sees only the last token. */
+  readonly lastTokenOnly: boolean;
+}
+
+/** The model with the tap; without keys and values, which stay outputs as they are, where `kv` is undefined. */
+export function tapDecoder(
+  bytes: Uint8Array,
+  model: ModelSkeleton,
+  ports: DecoderPorts,
+  kv: readonly KvPort[] | undefined,
+  outputs: readonly GraphValue[],
+): Tap {
+  const name = namer(model);
+  const nodes: NewNode[] = [];
+  const renamed = new Map<number, ReadonlyMap<number, string>>();
+
+  const head = ports.numLogitsToKeep ? undefined : headOf(model, ports.logits);
+  if (head) {
+    const last = name('last_hidden');
+    nodes.push(constant(name('last_positions'), [-1]), {
+      op: 'Gather',
+      inputs: [model.graph.nodes[head.node]!.inputs[0]!, name('last_positions')],
+      outputs: [last],
+      attributes: { axis: 1 },
+    });
+    renamed.set(head.node, new Map([[0, last]]));
+  }
+  const logits = name('logits');
+  nodes.push(
+    constant(name('last_position'), -1),
+    {
+      op: 'Gather',
+      inputs: [ports.logits, name('last_position')],
+      outputs: [name('last_logits')],
+      attributes: { axis: 1 },
+    },
+    { op: 'Cast', inputs: [name('last_logits')], outputs: [logits], attributes: { to: ELEMENT.FLOAT } },
+  );
+  const logitsValue = { name: logits, elementType: ELEMENT.FLOAT, dims: [name('batch'), name('vocabulary')] };
+
+  if (!kv) {
+    const states = outputs.filter((value) => ports.states.some(({ present }) => present === value.name));
+    const edited = editGraph(bytes, { nodes, inputs: [], outputs: [logitsValue, ...states], renamed });
+    return { bytes: edited, logits, indexes: new Map(), groups: [], lastTokenOnly: head !== undefined };
+  }
+  const indexes = new Map(kv.map(({ heads }) => [heads, name(`index_${heads}`)]));
+  const groups = groupsOf(kv, name);
+  for (const group of groups) {
+    const parts = group.tensors.map((tensor) => {
+      const part = name(`new_key_value_${tensor}`);
+      nodes.push({
+        op: 'GatherND',
+        inputs: [kv[tensor]!.present, indexes.get(group.heads)!],
+        outputs: [part],
+        attributes: { batch_dims: 2 },
+      });
+      return part;
+    });
+    nodes.push({ op: 'Concat', inputs: parts, outputs: [group.output], attributes: { axis: 0 } });
+  }
+  const edited = editGraph(bytes, {
+    nodes,
+    inputs: [...indexes].map(([heads, index]) => ({
+      name: index,
+      elementType: ELEMENT.INT64,
+      dims: [name('batch'), heads, name('new_tokens'), 1],
+    })),
+    outputs: [
+      logitsValue,
+      ...groups.map(({ output, type, heads, size }, g) => ({
+        name: output,
+        elementType: ELEMENT_TYPES[type],
+        dims: [name(`rows_${g}`), heads, name('new_tokens'), size],
+      })),
+    ],
+    renamed,
+  });
+  return { bytes: edited, logits, indexes, groups, lastTokenOnly: head !== undefined };
+}
+
+function constant(output: string, value: number | readonly number[]): NewNode {
+  const attribute = typeof value === 'number' ? 'value_int' : 'value_ints';
+  return { op: 'Constant', inputs: [], outputs: [output], attributes: { [attribute]: value } };
+}
+
+function groupsOf(kv: readonly KvPort[], name: (text: string) => string): TapGroup[] {
+  const groups = new Map<string, number[]>();
+  for (const [tensor, { type, heads, size }] of kv.entries()) {
+    const key = `${type} ${heads} ${size}`;
+    groups.set(key, [...(groups.get(key) ?? []), tensor]);
+  }
+  return [...groups.values()].map((tensors, g) => {
+    const { type, heads, size } = kv[tensors[0]!]!;
+    return { output: name(`new_${g}`), tensors, type, heads, size };
+  });
+}
+
+/** Names under a prefix that nothing in the graph begins with. */
+function namer({ graph }: ModelSkeleton): (text: string) => string {
+  let prefix = 'tensorwire_';
+  const taken = (text: string) => text.startsWith(prefix);
+  while (
+    graph.inputs.some((value) => taken(value.name)) ||
+    graph.initializers.some((tensor) => taken(tensor.name)) ||
+    graph.nodes.some((node) => taken(node.name) || node.outputs.some(taken))
+  ) {
+    prefix += '_';
+  }
+  return (text) => prefix + text;
+}
+
+/** Operators that treat every token by itself and stand between the head and the logits. */
+const UNARY = new Set(['Cast', 'Identity', 'Tanh']);
+const BINARY = new Set(['Add', 'Sub', 'Mul', 'Div']);
+/** The head: activations first, then weights. */
+const HEADS = new Set(['MatMul', 'MatMulNBits', 'MatMulBnb4', 'FusedMatMul']);
+
+/** The node whose first input is the hidden states that logits are made of; undefined where the graph has another form. */
+function headOf({ graph }: ModelSkeleton, logits: string): { readonly node: number } | undefined {
+  const producers = new Map<string, number>();
+  for (const [index, node] of graph.nodes.entries()) for (const output of node.outputs) producers.set(output, index);
+  const constants = new Set(graph.initializers.map(({ name }) => name));
+  const isConstant = (value: string, depth = 0): boolean => {
+    if (value === '' || constants.has(value)) return true;
+    const producer = producers.get(value);
+    if (producer === undefined || depth > 8) return false;
+    return graph.nodes[producer]!.inputs.every((input) => isConstant(input, depth + 1));
+  };
+  /** What `node` makes of each token, followed up; the rest must be constants. */
+  const followed = (node: NodeSkeleton): string | undefined => {
+    if (UNARY.has(node.op)) return node.inputs[0];
+    if (!BINARY.has(node.op)) return undefined;
+    const open = node.inputs.filter((input) => !isConstant(input));
+    return open.length === 1 ? open[0] : undefined;
+  };
+  for (let value: string | undefined = logits; value !== undefined; ) {
+    const index = producers.get(value);
+    if (index === undefined) return undefined;
+    const node: NodeSkeleton = graph.nodes[index]!;
+    if (HEADS.has(node.op)) {
+      const [activations, ...weights] = node.inputs;
+      const simple = !node.attributes.some(({ name, int }) => /^trans/.test(name) && name !== 'transB' && int);
+      return simple && !isConstant(activations!) && weights.every((weight) => isConstant(weight))
+        ? { node: index }
+        : undefined;
+    }
+    value = followed(node);
+  }
+  return undefined;
+}
