@@ -41,7 +41,12 @@ async function serve(config: Config): Promise<void> {
   for (const warning of config.warnings) log.warn({}, warning);
   const cores = countCores();
   const threads = threadPlan({ cores, workerCount: config.workerCount, intraOpThreads: config.intraOpThreadCount });
-  const plan = { ...threads, preprocessWorkers: config.preprocessWorkerCount || Math.max(1, Math.floor(cores / 2)) };
+  const plan = {
+    ...threads,
+    preprocessWorkers: config.preprocessWorkerCount || Math.max(1, Math.floor(cores / 2)),
+    // A model that generates text has one thread for its steps, which batching makes worth as many cores as there are to spare.
+    generationThreads: config.intraOpThreadCount || Math.max(1, cores - 1),
+  };
   if (plan.warning) log.warn({}, plan.warning);
   const tlsFiles = { http: readTlsFiles(config, 'http'), grpc: readTlsFiles(config, 'grpc') };
   const running = startEngine(config, log, plan);
@@ -112,7 +117,12 @@ async function serve(config: Config): Promise<void> {
   process.send?.({ ready: true, restartArgs: numbers });
 }
 
-function startEngine(config: Config, log: RootLog, plan: ThreadPlan & { preprocessWorkers: number }): RunningEngine {
+interface Plan extends ThreadPlan {
+  readonly preprocessWorkers: number;
+  readonly generationThreads: number;
+}
+
+function startEngine(config: Config, log: RootLog, plan: Plan): RunningEngine {
   const { 'default-max-batch-size': defaultMaxBatchSize, ...sessionEntries } = config.backendConfig.onnxruntime ?? {};
   return createEngine({
     serverName: config.id,
@@ -132,6 +142,15 @@ function startEngine(config: Config, log: RootLog, plan: ThreadPlan & { preproce
     workerFile: fileURLToPath(new URL('./workers/inference-worker.js', import.meta.url)),
     preprocessWorkerCount: plan.preprocessWorkers,
     preprocessWorkerFile: fileURLToPath(new URL('./workers/preprocess-worker.js', import.meta.url)),
+    tokenStreamWorkerFile: fileURLToPath(new URL('./workers/token-stream-worker.js', import.meta.url)),
+    generation: {
+      maxSequences: config.maxSequences,
+      kvCacheBytes: config.kvCacheByteSize,
+      prefixCacheBytes: config.prefixCacheByteSize,
+      maxSequenceLength: config.maxSequenceLength,
+      intraOpNumThreads: plan.generationThreads,
+    },
+    stallTimeoutMs: config.streamStallTimeout * 1000,
     modelMemoryBytes: config.modelMemoryBudget,
     loadOnFirstUse: config.loadOnFirstUse,
     maxTextBytes: config.maxTextByteSize,

@@ -57,7 +57,11 @@ export default function serve({ port }: { port: MessagePort }): Promise<void> {
         }
         case 'scan': {
           const scan = await scanFile(message.scan.path, message.scan.directory);
-          return { externalData: scan?.externalData ?? [] } satisfies ModelScan;
+          return {
+            externalData: scan?.externalData ?? [],
+            inputs: scan?.inputs,
+            outputs: scan?.outputs,
+          } satisfies ModelScan;
         }
         case 'compile':
           return compileModel(message.compile);

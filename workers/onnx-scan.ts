@@ -36,6 +36,9 @@ export interface OnnxScan {
    * inputs of the model are integers.
    */
   readonly integerDivision: readonly IntegerDivision[];
+  /** Names of what a run must or may be given, and of what it gives; constants are none of them. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
   /** Locations of external data, relative to the model's file, as the file gives them. */
   readonly externalData: readonly string[];
   readonly producer: string;
@@ -48,8 +51,11 @@ export function scanModel(bytes: Uint8Array): OnnxScan {
   const model = readOnnx(bytes);
   const divisions = new Map<NodeSkeleton, IntegerDivision>();
   new GraphScan(model, divisions).graph(model.graph, undefined, []);
+  const constants = new Set(model.graph.initializers.map(({ name }) => name));
   return {
     integerDivision: [...divisions.values()],
+    inputs: model.graph.inputs.map(({ name }) => name).filter((name) => !constants.has(name)),
+    outputs: model.graph.outputs.map(({ name }) => name),
     externalData: model.externalData,
     producer: model.producer,
     opset: model.opset,

@@ -54,6 +54,7 @@ const http = rows('HTTP (REST):');
 const grpc = rows('gRPC:');
 const metrics = rows('Metrics:');
 const compute = rows('Compute and memory:');
+const generated = rows('Generated text:');
 const limits = rows('Queues and limits:');
 const life = rows('Start, stop and log:');
 
@@ -201,6 +202,32 @@ export const OPTIONS = {
     integer(0, 65_536),
     512,
     'Memory that the collector leaves alone, in MiB; raise it when large messages make it busy. 0 leaves it to V8.',
+  ),
+
+  maxSequences: generated(
+    integer(1, 256),
+    16,
+    'Streams that one model runs together, others wait; raise it for throughput, lower it for the pace of each. A config.pbtxt may say it with the parameter max_sequences.',
+  ),
+  kvCacheByteSize: generated(
+    integer(MIB, 1024 * GIB),
+    512 * MIB,
+    'Most bytes of keys and values for the running streams of one model, taken as they grow; parameter kv_cache_byte_size.',
+  ),
+  prefixCacheByteSize: generated(
+    integer(0, 1024 * GIB),
+    64 * MIB,
+    'Most bytes of those that are kept for prompts that begin alike, for one model; parameter prefix_cache_byte_size. 0 keeps none.',
+  ),
+  maxSequenceLength: generated(
+    integer(0, INT_MAX),
+    0,
+    'Most tokens of a prompt and its text together; lower it when long ones take too much. 0 leaves it to the model; parameter max_sequence_length.',
+  ),
+  streamStallTimeout: generated(
+    integer(1, 86_400),
+    30,
+    'Seconds that a client may read nothing while its text waits for it; then the stream ends and its memory is free.',
   ),
 
   maxInflightByteSize: limits(

@@ -5,17 +5,24 @@
  */
 import { PreprocessPool } from '../runtime/preprocess-pool.js';
 import { SlabPool } from '../runtime/slab-pool.js';
+import { TokenStreamWorker } from '../runtime/token-stream-worker.js';
 import { WeightCache } from '../runtime/weight-cache.js';
 import { WorkerPool } from '../runtime/worker-pool.js';
-import { type EngineOptions, InferenceEngine } from './engine.js';
+import { InferenceEngine } from './engine.js';
+import type { EngineOptions } from './engine-options.js';
+import type { StartTokenStreams } from './generation-loader.js';
 
-export interface CreateEngineOptions extends Omit<EngineOptions, 'workers' | 'slabs' | 'weights' | 'preprocess'> {
+type Made = 'workers' | 'slabs' | 'weights' | 'preprocess' | 'startTokenStreams';
+
+export interface CreateEngineOptions extends Omit<EngineOptions, Made> {
   readonly workerCount: number;
   /** Compiled `workers/inference-worker.js`. */
   readonly workerFile: string;
   readonly preprocessWorkerCount: number;
   /** Compiled `workers/preprocess-worker.js`. */
   readonly preprocessWorkerFile: string;
+  /** Compiled `workers/token-stream-worker.js`. */
+  readonly tokenStreamWorkerFile: string;
   readonly sharedMemoryBytes: number;
   /** Overwrite released shared memory, so that a use after release is seen; for tests. */
   readonly poison?: boolean;
@@ -54,8 +61,12 @@ export function createEngine(options: CreateEngineOptions): RunningEngine {
     size: options.preprocessWorkerCount,
     workerFile: options.preprocessWorkerFile,
   });
-  const engine: InferenceEngine = new InferenceEngine({ ...options, workers, slabs, weights, preprocess });
+  const startTokenStreams: StartTokenStreams = ({ maxSequences, onLost }) =>
+    new TokenStreamWorker({ workerFile: options.tokenStreamWorkerFile, maxSequences, onLost });
+  const made = { workers, slabs, weights, preprocess, startTokenStreams };
+  const engine: InferenceEngine = new InferenceEngine({ ...options, ...made });
   const close = async (): Promise<void> => {
+    await engine.close();
     await preprocess.close();
     await workers.close();
   };

@@ -6,13 +6,9 @@
  * Called by `grpc/`, `rest/` and the composition root. Owns registry, loader and scheduler and the order in which they stop.
  */
 import { ServeError } from '../base/errors.js';
-import type { Log } from '../base/log.js';
 import type { RunReply } from '../runtime/messages.js';
-import type { PreprocessPool } from '../runtime/preprocess-pool.js';
-import type { SlabPool } from '../runtime/slab-pool.js';
-import type { WeightCache } from '../runtime/weight-cache.js';
-import type { WorkerPool } from '../runtime/worker-pool.js';
 import { Admission } from './admission.js';
+import type { EngineOptions } from './engine-options.js';
 import type { Entry } from './entry.js';
 import type { GenerateCall, GenerateHandler, GenerateRequest } from './generation-types.js';
 import { Generator } from './generator.js';
@@ -22,7 +18,6 @@ import { ModelLoader } from './model-loader.js';
 import { Registry } from './registry.js';
 import { type RepositoryEntry, scanRepository } from './repository.js';
 import { Scheduler } from './scheduler.js';
-import type { SessionDefaults } from './session-options.js';
 import type { Slot } from './slot.js';
 import type {
   Cancel,
@@ -36,34 +31,6 @@ import type {
   ModelStatistics,
 } from './types.js';
 import { warmUpEntry } from './warm-up.js';
-
-export interface EngineOptions {
-  readonly serverName: string;
-  readonly serverVersion: string;
-  readonly workers: WorkerPool;
-  readonly slabs: SlabPool;
-  readonly weights: WeightCache;
-  readonly preprocess: PreprocessPool;
-  readonly log: Log;
-  readonly strictReadiness: boolean;
-  readonly sessionDefaults: SessionDefaults;
-  readonly autoComplete: boolean;
-  readonly defaultMaxBatchSize: number;
-  readonly defaultMaxQueueSize: number;
-  readonly defaultMaxQueueBytes: number;
-  /** Most bytes that loaded models may cost together; 0 = no bound. */
-  readonly modelMemoryBytes: number;
-  /** Load models when they are first asked for, where their configuration does not say otherwise. */
-  readonly loadOnFirstUse: boolean;
-  /** How long a model whose load on demand failed is left alone; some seconds when not given. */
-  readonly loadRetryMs?: number;
-  /** False: a model counts as much as its files say, which is the same at every load; for tests. */
-  readonly measuresMemory?: boolean;
-  /** Bytes of one text for a model that tokenizes. */
-  readonly maxTextBytes: number;
-  /** Width times height of a picture. */
-  readonly maxImagePixels: number;
-}
 
 /** What the protocol calls the extensions that are really here; clients switch on them. */
 const EXTENSIONS = [
@@ -111,6 +78,7 @@ export class InferenceEngine implements Engine {
       sessionDefaults: { ...options.sessionDefaults, enableCpuMemArena: budgetBytes === 0 },
       measuresMemory: budgetBytes > 0,
       warmUp: (model, worker, entry) => this.#warmUp(model, worker, entry),
+      onStranded: (model, error) => this.#stranded(model, error),
     });
     this.#registry = new Registry({
       budgetBytes,
@@ -118,17 +86,25 @@ export class InferenceEngine implements Engine {
       loadOnFirstUse: options.loadOnFirstUse,
       maxWaiters: options.defaultMaxQueueSize,
       retryMs: options.loadRetryMs ?? LOAD_RETRY_MS,
-      load: ({ entry, raw, version, statistics }) => this.#loader.load(entry, raw, version, statistics),
+      load: (slot) => this.#loader.load(slot.entry, slot.raw, slot.version, slot),
       leastBytes: ({ entry, raw, version }) => this.#loader.leastBytes(entry, raw, version),
       unload: (model) => this.#loader.unload(model),
-      isBusy: (model) => model.admitting > 0 || this.#scheduler.isBusy(model),
+      isBusy: (model) =>
+        model.admitting > 0 || this.#scheduler.isBusy(model) || (model.generation?.streams.streamCount ?? 0) > 0,
       grownBytes: (model) => (options.measuresMemory === false ? [] : this.#loader.grownBytes(model)),
       log,
     });
-    this.#admission = new Admission({ ...options, registry: this.#registry, scheduler: this.#scheduler });
     this.#generator = new Generator({
+      ...options,
       registry: this.#registry,
       infer: (request, handler) => this.infer(request, handler),
+      maxWaiting: options.defaultMaxQueueSize,
+    });
+    this.#admission = new Admission({
+      ...options,
+      registry: this.#registry,
+      scheduler: this.#scheduler,
+      generate: (model, request, handler) => this.#generator.answer(model, request, handler),
     });
     this.#registry.onChange(() => this.#changed());
   }
@@ -185,7 +161,10 @@ export class InferenceEngine implements Engine {
 
   modelStatistics(name: string, version: string): ModelStatistics[] {
     const slots = this.#registry.askable(name, name === '' ? '' : version);
-    return slots.map((slot) => slot.statistics.snapshot(slot.name, String(slot.version), this.#registry.bytesOf(slot)));
+    return slots.map((slot) => {
+      const { name, version, statistics, generationCounts } = slot;
+      return statistics.snapshot(name, String(version), this.#registry.bytesOf(slot), generationCounts.responses);
+    });
   }
 
   repositoryIndex(readyOnly: boolean): ModelIndexEntry[] {
@@ -213,7 +192,7 @@ export class InferenceEngine implements Engine {
 
   /** Requests refused because no ready model was meant; they have none to be counted on. */
   get unknownModelCount(): number {
-    return this.#admission.unknownModelCount;
+    return this.#admission.unknownModelCount + this.#generator.unknownModelCount;
   }
 
   /** New requests are refused from here on. */
@@ -223,7 +202,7 @@ export class InferenceEngine implements Engine {
 
   /** Requests accepted and not yet answered. */
   get inFlight(): number {
-    return this.#admission.waitingCount + this.#scheduler.inFlight;
+    return this.#admission.waitingCount + this.#scheduler.inFlight + this.#generator.inFlight;
   }
 
   onResult(worker: number, answer: number[] | RunReply): void {
@@ -242,17 +221,22 @@ export class InferenceEngine implements Engine {
   async #restore(worker: number): Promise<void> {
     const { restored, stranded } = await this.#loader.restore(worker);
     for (const model of restored) this.#scheduler.onWorkersChanged(model);
-    for (const { model, error } of stranded) {
-      this.#registry.withdraw(model, error.message);
-      const lost = new ServeError('UNAVAILABLE', `model '${model.name}' was lost: ${error.message}`);
-      this.#admission.rejectAll(lost, model);
-      this.#scheduler.rejectQueued(lost, model);
-    }
+    for (const { model, error } of stranded) this.#stranded(model, error);
+  }
+
+  /** Nothing can run `model` any more. */
+  #stranded(model: Model, error: ServeError): void {
+    this.#registry.withdraw(model, error.message);
+    const lost = new ServeError('UNAVAILABLE', `model '${model.name}' was lost: ${error.message}`);
+    this.#admission.rejectAll(lost, model);
+    this.#generator.rejectAll(lost, model);
+    this.#scheduler.rejectQueued(lost, model);
   }
 
   /** Refuses new requests from now on; what is accepted goes on. */
   stopAccepting(): void {
     this.#stopping = true;
+    this.#generator.stopAccepting();
     this.#registry.stop();
     this.#changed();
   }
@@ -264,11 +248,19 @@ export class InferenceEngine implements Engine {
       const error = new ServeError('UNAVAILABLE', 'server is shutting down');
       this.#admission.rejectAll(error);
       this.#scheduler.rejectQueued(error);
+      // A stream could go on for minutes: it ends between two tokens.
+      this.#generator.rejectAll(error);
     }, timeoutMs);
     await this.#admission.drained();
+    await this.#generator.drained();
     await this.#scheduler.drained();
     clearTimeout(timer);
     await this.#registry.close();
+  }
+
+  /** Ends the threads of models that generate text; streams that still run fail. */
+  close(): Promise<void> {
+    return this.#loader.close();
   }
 
   async #warmUp(model: Model, worker: number, directory: RepositoryEntry): Promise<void> {

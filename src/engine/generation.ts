@@ -31,4 +31,6 @@ export interface Generation {
   readonly counts: GenerationCounts;
   /** Why it takes no conversations; '' where it does. */
   readonly chatProblem: string;
+  /** Its thread died and is being brought back: streams can't be started meanwhile. */
+  isLost: boolean;
 }

@@ -60,6 +60,10 @@ export class JsonFields {
     return Array.isArray(this.#get(field));
   }
 
+  isObject(field: string): boolean {
+    return isObject(this.#get(field));
+  }
+
   number(field: string): number | undefined {
     return this.#typed(field, 'a number', (value) => typeof value === 'number');
   }

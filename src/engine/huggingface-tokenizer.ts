@@ -44,12 +44,24 @@ const MAX_TOKENS = 8192;
 /** Python writes "no limit" as a number such as 1e30. */
 const UNLIMITED = 10_000_000;
 
-export async function parseTokenizer(file: TokenizerFile, settings: TokenizerSettings): Promise<HubTokenizer> {
+/** tokenizer.json as far as main looks into it. */
+export interface TokenizerParts {
+  /** All but the vocabulary. */
+  readonly head: JsonFields;
+  readonly model: Uint8Array;
+}
+
+export async function tokenizerParts(file: TokenizerFile): Promise<TokenizerParts> {
   const sections = await jsonSections(file.subject, file.bytes);
   const head = headOf(file.subject, sections);
-  const padding = head.object('padding');
   const model = sections.get('model');
   if (model === undefined) throw head.wrong('model', 'an object');
+  return { head, model };
+}
+
+export async function parseTokenizer(file: TokenizerFile, settings: TokenizerSettings): Promise<HubTokenizer> {
+  const { head, model } = await tokenizerParts(file);
+  const padding = head.object('padding');
   const { tokenizerConfig, config } = settings;
   checkTruncationSide(tokenizerConfig);
   return {
@@ -57,14 +69,14 @@ export async function parseTokenizer(file: TokenizerFile, settings: TokenizerSet
     tokenizerConfigJson: settings.tokenizerConfigJson,
     maxTokens: maxTokens(head, settings),
     paddingSide: paddingSide(tokenizerConfig, padding),
-    padTokenId: padTokenId(head, model, settings) ?? config.padTokenId ?? padding?.integer('pad_id', 0) ?? 0,
+    padTokenId: padTokenId({ head, model }, settings) ?? config.padTokenId ?? padding?.integer('pad_id', 0) ?? 0,
     padTokenTypeId: padding?.integer('pad_type_id', 0) ?? tokenizerConfig?.integer('pad_token_type_id', 0) ?? 0,
     takesPairs: takesPairs(head.object('post_processor')),
   };
 }
 
 /** To the workers without another copy. Decoding 17 MB of other scripts' words took the main thread 90 ms, each copy of them 18. */
-function shared(bytes: Uint8Array): Uint8Array<SharedArrayBuffer> {
+export function shared(bytes: Uint8Array): Uint8Array<SharedArrayBuffer> {
   const memory = new Uint8Array(new SharedArrayBuffer(bytes.byteLength));
   memory.set(bytes);
   return memory;
@@ -92,7 +104,8 @@ function maxTokens(head: JsonFields, { tokenizerConfig, sentenceBert, config }: 
   return known.length > 0 ? Math.min(...known) : MAX_TOKENS;
 }
 
-function limit(file: JsonFields | undefined, field: string): number | undefined {
+/** A number of tokens; undefined where the file has none, or says that there is no limit. */
+export function limit(file: JsonFields | undefined, field: string): number | undefined {
   const value = file?.number(field);
   if (value === undefined || value >= UNLIMITED) return undefined;
   return file!.integer(field, 1);
@@ -117,13 +130,13 @@ function paddingSide(tokenizerConfig: JsonFields | undefined, padding: JsonField
 }
 
 /** Id of the padding token that the tokenizer's files name; undefined where they name none or do not number it. */
-function padTokenId(
-  head: JsonFields,
-  model: Uint8Array,
-  { tokenizerConfig, specialTokens }: TokenizerSettings,
-): number | undefined {
+function padTokenId(parts: TokenizerParts, { tokenizerConfig, specialTokens }: TokenizerSettings): number | undefined {
   const token = tokenOf(tokenizerConfig, 'pad_token') ?? tokenOf(specialTokens, 'pad_token');
-  if (token === undefined) return undefined;
+  return token === undefined ? undefined : tokenId(parts, token);
+}
+
+/** Undefined where the tokenizer does not number it. */
+export function tokenId({ head, model }: TokenizerParts, token: string): number | undefined {
   for (const added of head.objects('added_tokens') ?? []) {
     if (added.string('content') === token) return added.integer('id', 0);
   }
@@ -131,7 +144,7 @@ function padTokenId(
 }
 
 /** Special tokens are written as text, or as an object with the text in `content`. */
-function tokenOf(file: JsonFields | undefined, field: string): string | undefined {
+export function tokenOf(file: JsonFields | undefined, field: string): string | undefined {
   if (file === undefined || !file.has(field)) return undefined;
   return file.isString(field) ? file.string(field) : file.object(field)!.string('content');
 }

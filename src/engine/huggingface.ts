@@ -4,25 +4,21 @@
  *   config.json  tokenizer.json  tokenizer_config.json  special_tokens_map.json  preprocessor_config.json  processor_config.json
  *   modules.json  sentence_bert_config.json  1_Pooling/config.json
  *
- * Called by the loader before the session is made, since pooling is part of the session. Owns where a file is looked for: beside the
- * ONNX file, then in the folders above it up to the model's. Must not know the ONNX model: huggingface-match.ts brings the two together.
- * Everything that throws throws a ServeError naming the file.
+ * Called by the loader before the session is made, since pooling is part of the session. Must not know the ONNX model: huggingface-match.ts
+ * brings the two together; nor what generates text: huggingface-generation.ts reads those folders. Everything that throws throws a
+ * ServeError naming the file.
  */
-import { dirname, join, relative } from 'node:path';
-import { printable, ServeError } from '../base/errors.js';
+import { join } from 'node:path';
+import { ServeError } from '../base/errors.js';
 import type { PoolingSpec } from '../runtime/messages.js';
 import { type HubConfig, NO_CONFIG, parseHubConfig } from './huggingface-config.js';
+import { FILE_BYTES_MAX, HubFiles, TOKENIZER_BYTES_MAX } from './huggingface-files.js';
 import { type HubImage, parseImage } from './huggingface-image.js';
 import { JsonFields } from './huggingface-json.js';
 import { parseModules, parsePooling } from './huggingface-pooling.js';
 import { type HubTokenizer, parseTokenizer } from './huggingface-tokenizer.js';
 import type { RepositoryEntry } from './repository.js';
-import { checkInside, readOptional } from './repository-file.js';
-
-/** Vocabularies of 250 thousand words have 17 MB, with merges twice that. */
-const TOKENIZER_BYTES_MAX = 64 * 1024 * 1024;
-/** Chat templates and thousands of special tokens make some of them large. */
-const FILE_BYTES_MAX = 16 * 1024 * 1024;
+import { checkInside } from './repository-file.js';
 
 export interface HubFolder {
   readonly config: HubConfig;
@@ -40,14 +36,14 @@ export interface HubModules {
 
 /** What the files beside and above `onnxPath` say; nothing where there are none. */
 export async function readHubFolder(entry: RepositoryEntry, onnxPath: string): Promise<HubFolder> {
-  const folder = new Folder(entry, ancestors(relative(entry.directory, dirname(onnxPath))));
+  const folder = new HubFiles(entry, onnxPath);
   const modules = await readModules(folder, entry);
   const configFile = await folder.fields('config.json');
   const config = configFile ? parseHubConfig(configFile) : NO_CONFIG;
   return { config, tokenizer: await readTokenizer(folder, config), image: await readImage(folder), modules };
 }
 
-async function readModules(folder: Folder, entry: RepositoryEntry): Promise<HubModules | undefined> {
+async function readModules(folder: HubFiles, entry: RepositoryEntry): Promise<HubModules | undefined> {
   const file = await folder.find('modules.json', FILE_BYTES_MAX);
   if (!file) return undefined;
   const modules = parseModules(JsonFields.parseList(file.subject, file.bytes));
@@ -67,7 +63,7 @@ async function readModules(folder: Folder, entry: RepositoryEntry): Promise<HubM
   return { pooling: { modes, normalize: modules.normalize }, problem: '' };
 }
 
-async function readTokenizer(folder: Folder, config: HubConfig): Promise<HubTokenizer | undefined> {
+async function readTokenizer(folder: HubFiles, config: HubConfig): Promise<HubTokenizer | undefined> {
   const tokenizer = await folder.find('tokenizer.json', TOKENIZER_BYTES_MAX);
   if (!tokenizer) return undefined;
   const settings = await folder.find('tokenizer_config.json', FILE_BYTES_MAX);
@@ -80,60 +76,9 @@ async function readTokenizer(folder: Folder, config: HubConfig): Promise<HubToke
   });
 }
 
-async function readImage(folder: Folder): Promise<HubImage | undefined> {
+async function readImage(folder: HubFiles): Promise<HubImage | undefined> {
   const file = await folder.fields('preprocessor_config.json');
   // Newer versions keep the settings of all of a model's processors in one file.
   const fields = file ?? (await folder.fields('processor_config.json'))?.object('image_processor');
   return fields && parseImage(fields);
-}
-
-/** `a/b` as ['a/b', 'a', '']. */
-function ancestors(path: string): string[] {
-  const all: string[] = [];
-  for (let at = path; at !== '' && at !== '.'; at = dirname(at)) all.push(at);
-  return [...all, ''];
-}
-
-interface Found {
-  readonly subject: string;
-  readonly bytes: Uint8Array;
-  /** Of those that are looked into. */
-  readonly directory: string;
-}
-
-class Folder {
-  readonly #entry: RepositoryEntry;
-  /** Below the model's directory, in the order in which they are looked into. */
-  readonly #directories: string[];
-
-  constructor(entry: RepositoryEntry, directories: string[]) {
-    this.#entry = entry;
-    this.#directories = directories;
-  }
-
-  addBelow(path: string): void {
-    if (path !== '') this.#directories.push(...this.#directories.map((directory) => join(directory, path)));
-  }
-
-  subject(name: string): string {
-    return `file '${printable(name, 256)}' of model '${printable(this.#entry.name, 256)}'`;
-  }
-
-  read(name: string, most: number, field?: string): Promise<Uint8Array | undefined> {
-    return readOptional(this.#entry, name, { most, ...(field !== undefined && { field }) });
-  }
-
-  async find(name: string, most: number): Promise<Found | undefined> {
-    for (const directory of this.#directories) {
-      const path = join(directory, name);
-      const bytes = await this.read(path, most);
-      if (bytes) return { subject: this.subject(path), bytes, directory };
-    }
-    return undefined;
-  }
-
-  async fields(name: string): Promise<JsonFields | undefined> {
-    const found = await this.find(name, FILE_BYTES_MAX);
-    return found && JsonFields.parse(found.subject, found.bytes);
-  }
 }

@@ -23,12 +23,16 @@ import { RequestQueue } from './request-queue.js';
 import type { Statistics } from './statistics.js';
 import type { TensorSpec } from './tensor-spec.js';
 
-export interface AssemblyOptions {
+/** Of a model's queue, where its configuration does not say. */
+export interface QueueBounds {
+  readonly defaultMaxQueueSize: number;
+  readonly defaultMaxQueueBytes: number;
+}
+
+export interface AssemblyOptions extends QueueBounds {
   readonly autoComplete: boolean;
   readonly defaultMaxBatchSize: number;
   readonly defaultInstanceCount: number;
-  readonly defaultMaxQueueSize: number;
-  readonly defaultMaxQueueBytes: number;
   /** Width times height of a picture. */
   readonly maxImagePixels: number;
 }
@@ -106,7 +110,7 @@ function labelsOf(entry: RepositoryEntry, { outputs }: ModelConfig): Promise<(re
   );
 }
 
-function requestQueue({ dynamicBatching }: ModelConfig, options: AssemblyOptions): RequestQueue {
+export function requestQueue({ dynamicBatching }: ModelConfig, options: QueueBounds): RequestQueue {
   const { defaultMaxQueueSize, defaultMaxQueueBytes } = options;
   const levels = Math.max(1, dynamicBatching?.priorityLevels ?? 1);
   const maxCount = (level: number) => {
@@ -116,7 +120,7 @@ function requestQueue({ dynamicBatching }: ModelConfig, options: AssemblyOptions
   return new RequestQueue({ maxCount, maxBytes: defaultMaxQueueBytes }, levels);
 }
 
-function batchPolicy({ maxBatchSize, dynamicBatching }: ModelConfig): BatchPolicy {
+export function batchPolicy({ maxBatchSize, dynamicBatching }: ModelConfig): BatchPolicy {
   const policies = dynamicBatching
     ? [dynamicBatching.defaultQueuePolicy, ...dynamicBatching.priorityQueuePolicy.values()]
     : [];

@@ -5,14 +5,16 @@
  * Called by the registry. Owns the order of these steps and undoes them when one fails. Throws ServeError with the reason.
  */
 import { readdir } from 'node:fs/promises';
-import { dirname, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { ServeError } from '../base/errors.js';
-import type { Log } from '../base/log.js';
 import type { LoadRequest, SessionMetadata, SessionOptions } from '../runtime/messages.js';
-import type { PreprocessPool } from '../runtime/preprocess-pool.js';
 import type { SharedWeights, WeightCache } from '../runtime/weight-cache.js';
 import type { WorkerPool } from '../runtime/worker-pool.js';
+import type { GenerationCounts } from './generation-counts.js';
+import { GenerationLoader, type GenerationLoaderOptions } from './generation-loader.js';
 import { readHubFolder } from './huggingface.js';
+import { decoderFilename, mayGenerate, type Recognised, recognise } from './huggingface-decoder.js';
+import { HubFiles } from './huggingface-files.js';
 import type { Model } from './model.js';
 import { type AssemblyOptions, assembleModel } from './model-assembly.js';
 import type { InstanceGroup } from './model-config.js';
@@ -20,20 +22,26 @@ import type { RawConfig } from './model-config-raw.js';
 import { instanceGroups } from './model-config-session.js';
 import type { RepositoryEntry } from './repository.js';
 import { modelFile } from './repository-file.js';
-import { type SessionDefaults, sessionOptions } from './session-options.js';
+import { sessionOptions } from './session-options.js';
 import type { Statistics } from './statistics.js';
 import { weightBytes } from './weight-bytes.js';
 
-export interface LoaderOptions extends Omit<AssemblyOptions, 'defaultInstanceCount'> {
+export interface LoaderOptions extends Omit<AssemblyOptions, 'defaultInstanceCount'>, GenerationLoaderOptions {
   readonly workers: WorkerPool;
   readonly weights: WeightCache;
-  readonly preprocess: Pick<PreprocessPool, 'register' | 'unregister'>;
-  readonly log: Log;
-  readonly sessionDefaults: SessionDefaults;
   /** Sessions are made one at a time, so that each one's memory can be told. */
   readonly measuresMemory: boolean;
   /** Runs the configured warm-up of `model` on `worker`. */
   readonly warmUp: (model: Model, worker: number, entry: RepositoryEntry) => Promise<void>;
+}
+
+interface Version {
+  readonly entry: RepositoryEntry;
+  readonly raw: RawConfig;
+  readonly version: number;
+  /** Of the ONNX file. */
+  readonly path: string;
+  readonly counts: LoadCounts;
 }
 
 interface Loaded {
@@ -46,8 +54,15 @@ interface Loaded {
   readonly grownBytes: readonly number[];
 }
 
+/** What a version counts on, over all its lives. */
+export interface LoadCounts {
+  readonly statistics: Statistics;
+  readonly generationCounts: GenerationCounts;
+}
+
 export class ModelLoader {
   readonly #options: LoaderOptions;
+  readonly #generation: GenerationLoader;
   /** Sessions on each worker, so that a new model goes where there are fewest. */
   readonly #sessions: number[];
   /** What must be loaded again on a worker that was replaced. */
@@ -56,11 +71,22 @@ export class ModelLoader {
 
   constructor(options: LoaderOptions) {
     this.#options = options;
+    this.#generation = new GenerationLoader(options);
     this.#sessions = new Array<number>(options.workers.size).fill(0);
   }
 
-  /** Loads `version` of `entry`, which counts in `statistics`; nothing of it stays loaded when this throws. */
-  async load(entry: RepositoryEntry, raw: RawConfig, version: number, statistics: Statistics): Promise<Model> {
+  /** Loads `version` of `entry`; nothing of it stays loaded when this throws. */
+  async load(entry: RepositoryEntry, raw: RawConfig, version: number, counts: LoadCounts): Promise<Model> {
+    const path = await this.#path(entry, raw, version);
+    const { generates, note } = await this.#recognise(entry, path);
+    if (note !== '') this.#options.log.warn({ model: entry.name, version }, note);
+    if (!generates) return this.#loadSessions({ entry, raw, version, path, counts });
+    const { statistics, generationCounts } = counts;
+    return this.#generation.load({ entry, raw, version, path, statistics, counts: generationCounts });
+  }
+
+  /** A model that is run in batches. */
+  async #loadSessions({ entry, raw, version, path, counts }: Version): Promise<Model> {
     const { workers, preprocess, sessionDefaults, log } = this.#options;
     const { group, count } = this.#group(entry, raw);
     const placed = this.#placement(count);
@@ -71,7 +97,6 @@ export class ModelLoader {
     const grownBytes: number[] = [];
     let processorId = -1;
     try {
-      const path = await modelFile(entry, version, raw.default_model_filename || undefined);
       const folder = await readHubFolder(entry, path);
       const defaults = folder.tokenizer ? { ...sessionDefaults, enableMemPattern: false } : sessionDefaults;
       const options = sessionOptions(raw, group, entry.name, defaults);
@@ -102,7 +127,7 @@ export class ModelLoader {
           session,
           metadata,
           integerDivision: shared?.integerDivision ?? metadata.integerDivision,
-          statistics,
+          statistics: counts.statistics,
         },
         { ...this.#options, defaultInstanceCount: workers.size },
       );
@@ -145,20 +170,23 @@ export class ModelLoader {
   /** Bytes that the sessions of `version` will hold at least, by its files. Throws NOT_FOUND as `load` does. */
   async leastBytes(entry: RepositoryEntry, raw: RawConfig, version: number): Promise<number> {
     const { group, count } = this.#group(entry, raw);
-    const path = await modelFile(entry, version, raw.default_model_filename || undefined);
+    const path = await this.#path(entry, raw, version);
     // Weights on a device are not this process's memory.
     if (group.kind === 'KIND_GPU') return 0;
     const { bytes, isExternal } = await weightBytes(path);
+    if ((await this.#recognise(entry, path)).generates) return bytes;
     return bytes * this.#options.weights.copies(count, bytes, isExternal);
   }
 
   /** By how much the process grew for each session of `model`, as measured by the workers. */
   grownBytes(model: Model): readonly number[] {
+    if (model.generation) return this.#generation.grownBytes(model);
     return this.#requests.get(model)?.grownBytes ?? [];
   }
 
   /** Frees the sessions of `model`, of which no batch is running; never rejects. A worker that is being replaced does not bring them back. */
   async unload(model: Model): Promise<void> {
+    if (model.generation) return this.#generation.unload(model);
     const request = this.#requests.get(model);
     if (!request) return;
     this.#requests.delete(model);
@@ -199,6 +227,27 @@ export class ModelLoader {
       }
     }
     return { restored, stranded };
+  }
+
+  /** Ends what has threads of its own: the models that generate text. */
+  close(): Promise<void> {
+    return this.#generation.close();
+  }
+
+  /** Of the ONNX file: as config.pbtxt names it, else as genai_config.json does, else by the rules of repository-file.ts. */
+  async #path(entry: RepositoryEntry, raw: RawConfig, version: number): Promise<string> {
+    const named = raw.default_model_filename || undefined;
+    if (named !== undefined) return modelFile(entry, version, named);
+    const files = new HubFiles(entry, join(entry.directory, entry.hubLayout ? 'onnx' : String(version), 'model.onnx'));
+    return modelFile(entry, version, await decoderFilename(files), "'filename' in genai_config.json");
+  }
+
+  /** Looks at the graph of those models only whose folders have the files of one that generates text. */
+  async #recognise(entry: RepositoryEntry, path: string): Promise<Recognised> {
+    const files = new HubFiles(entry, path);
+    if (!(await mayGenerate(files))) return { generates: false, note: '' };
+    const [worker] = this.#placement(1) as [number];
+    return recognise(files, await this.#options.workers.scan(worker, { path, directory: dirname(path) }));
   }
 
   /** Which workers `raw` asks for: of what kind, how many. */

@@ -34,11 +34,17 @@ const HUB_FILES = [
 const HUB_DIRECTORIES = ['onnx', ''] as const;
 
 /**
- * Path of a version's model file; `filename` is the configuration's default_model_filename, undefined where it has none. Links are
- * followed wherever they lead: the operator laid them. Throws NOT_FOUND, INVALID_ARGUMENT for a name that leaves the version's directory.
+ * Path of a version's model file; `filename` is the configuration's default_model_filename, or what `field` says it is, undefined where
+ * nothing names one. Links are followed wherever they lead: the operator laid them. Throws NOT_FOUND, INVALID_ARGUMENT for a name that
+ * leaves the version's directory.
  */
-export async function modelFile(entry: RepositoryEntry, version: number, filename?: string): Promise<string> {
-  if (filename !== undefined) checkInside(filename, entry, 'default_model_filename');
+export async function modelFile(
+  entry: RepositoryEntry,
+  version: number,
+  filename?: string,
+  field = 'default_model_filename',
+): Promise<string> {
+  if (filename !== undefined) checkInside(filename, entry, field);
   return entry.hubLayout ? hubModelFile(entry, filename) : versionModelFile(entry, version, filename ?? 'model.onnx');
 }
 

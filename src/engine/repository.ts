@@ -7,7 +7,7 @@
  *
  * or as `optimum` and onnx-community publish a model, which then is version 1:
  *
- *   <repository>/<model>/config.json              Hugging Face's, not optional
+ *   <repository>/<model>/config.json              Hugging Face's, not optional; or ONNX Runtime GenAI's genai_config.json
  *   <repository>/<model>/onnx/model.onnx          or beside config.json; also model_quantized.onnx and so on (repository-file.ts)
  *
  * A path that is itself one model's directory counts as a repository of one (KServe mounts those). Called by the registry. Owns
@@ -222,10 +222,12 @@ async function holdsOnnx(directory: string): Promise<boolean> {
   return false;
 }
 
-/** A config.json with an ONNX file beside it or in `onnx`. */
+/** A config.json, or the one of ONNX Runtime GenAI, with an ONNX file beside it or in `onnx`. */
 async function isHubLayout(directory: string): Promise<boolean> {
-  const found = await stat(join(directory, 'config.json')).catch(() => undefined);
-  if (!found?.isFile()) return false;
+  const configs = ['config.json', 'genai_config.json'].map((name) =>
+    stat(join(directory, name)).catch(() => undefined),
+  );
+  if (!(await Promise.all(configs)).some((found) => found?.isFile())) return false;
   for (const below of [directory, join(directory, 'onnx')]) {
     if ((await readdir(below).catch(() => [])).some((file) => file.endsWith('.onnx'))) return true;
   }

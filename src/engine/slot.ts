@@ -8,6 +8,7 @@
  */
 import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
+import { GenerationCounts } from './generation-counts.js';
 import { LoadCost } from './load-cost.js';
 import type { Model } from './model.js';
 import type { RawConfig } from './model-config-raw.js';
@@ -31,6 +32,8 @@ export class Slot {
   readonly name: string;
   /** Counts of all its lives. */
   readonly statistics = new Statistics();
+  /** The same of generated text; zeros for a model that makes none. */
+  readonly generationCounts = new GenerationCounts();
   readonly waiters = new Waiters();
   /** A request loads it; false for what is loaded at start and then for good. */
   onDemand: boolean;

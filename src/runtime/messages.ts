@@ -94,6 +94,9 @@ export interface ScanRequest {
 export interface ModelScan {
   /** Files below the directory that hold weights of the model, as the file names them. */
   readonly externalData: readonly string[];
+  /** Names of the graph's inputs and outputs; undefined for a file too large to be read in one piece. */
+  readonly inputs: readonly string[] | undefined;
+  readonly outputs: readonly string[] | undefined;
 }
 
 export type ControlMessage =

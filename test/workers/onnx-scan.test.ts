@@ -199,6 +199,8 @@ test('producer, operator set and external data are reported, external data from 
   );
   expect(scanModel(bytes)).toEqual({
     integerDivision: [],
+    inputs: ['x', 'y'],
+    outputs: ['z'],
     externalData: ['deep.bin', 'w.bin', '../v.bin'],
     producer: 'tensorwire-test',
     opset: 19,
