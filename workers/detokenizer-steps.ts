@@ -1,0 +1,205 @@
+/**
+ * The decoders of a tokenizer.json as steps through which tokens pass one by one, so that text comes out while tokens come in, and all of
+ * it together is what Hugging Face's own library gives for all tokens together.
+ *
+ * Called by workers/detokenizer.ts. A step gets tokens as pieces: `begins` says that a new token begins, for behind Fuse all is one
+ * token that comes bit by bit. Steps keep back what later tokens may change, and no more.
+ */
+import { ByteText, byteLevelBytes, wholeText } from './detokenizer-bytes.js';
+
+export interface Step {
+  piece(text: string, begins: boolean): void;
+  /** No token comes any more. */
+  end(): void;
+}
+
+/** The last step: gathers the text. */
+export class Gathered implements Step {
+  #text = '';
+
+  piece(text: string): void {
+    this.#text += text;
+  }
+
+  end(): void {}
+
+  take(): string {
+    const text = this.#text;
+    this.#text = '';
+    return text;
+  }
+}
+
+/** Each token becomes another, which may depend on its place. */
+export class EachToken implements Step {
+  #index = 0;
+
+  constructor(
+    private readonly next: Step,
+    private readonly become: (token: string, index: number) => string,
+  ) {}
+
+  piece(text: string): void {
+    this.next.piece(this.become(text, this.#index++), true);
+  }
+
+  end(): void {
+    this.next.end();
+  }
+}
+
+/** All becomes one token. */
+export class Fuse implements Step {
+  #begins = true;
+
+  constructor(private readonly next: Step) {}
+
+  piece(text: string): void {
+    this.next.piece(text, this.#begins);
+    this.#begins = false;
+  }
+
+  end(): void {
+    this.next.end();
+  }
+}
+
+/** Tokens in GPT-2's alphabet become one of text. */
+export class ByteLevel implements Step {
+  readonly #text = new ByteText();
+  #begins = true;
+
+  constructor(private readonly next: Step) {}
+
+  piece(token: string): void {
+    const bytes = byteLevelBytes(token);
+    this.#give(this.#text.push(bytes, wholeText(bytes)));
+  }
+
+  end(): void {
+    this.#give(this.#text.flush());
+    this.next.end();
+  }
+
+  #give(text: string): void {
+    if (text === '') return;
+    this.next.piece(text, this.#begins);
+    this.#begins = false;
+  }
+}
+
+/** `<0xE2>` and its like: the byte; -1 for other tokens. */
+export function fallbackByte(token: string): number {
+  if (token.length !== 6 || !token.startsWith('<0x') || !token.endsWith('>')) return -1;
+  const digits = token.slice(3, 5);
+  // Rust reads '+A' as a number too.
+  return /^(?:\+|[0-9a-f])[0-9a-f]$/i.test(digits) ? Number.parseInt(digits, 16) : -1;
+}
+
+const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/**
+ * Bytes that have tokens of their own. A row of them is text only if all of it is: one wrong byte makes U+FFFD of each. So a row is kept
+ * back until it ends.
+ */
+export class ByteFallback implements Step {
+  #bytes: number[] = [];
+
+  constructor(private readonly next: Step) {}
+
+  piece(token: string): void {
+    const byte = fallbackByte(token);
+    if (byte >= 0) {
+      this.#bytes.push(byte);
+      return;
+    }
+    this.#give();
+    this.next.piece(token, true);
+  }
+
+  end(): void {
+    this.#give();
+    this.next.end();
+  }
+
+  #give(): void {
+    if (this.#bytes.length === 0) return;
+    const bytes = this.#bytes;
+    this.#bytes = [];
+    try {
+      this.next.piece(strict.decode(Uint8Array.from(bytes)), true);
+    } catch {
+      for (const _ of bytes) this.next.piece('\ufffd', true);
+    }
+  }
+}
+
+/** Behind Fuse: takes `character` off the two ends of the text, so many times at most. */
+export class StripEnds implements Step {
+  #start: number;
+  #kept = '';
+
+  constructor(
+    private readonly next: Step,
+    private readonly character: string,
+    start: number,
+    private readonly stop: number,
+  ) {
+    this.#start = start;
+  }
+
+  piece(text: string): void {
+    let from = 0;
+    while (this.#start > 0 && text.startsWith(this.character, from)) {
+      from += this.character.length;
+      this.#start--;
+    }
+    if (from < text.length) this.#start = 0;
+    const all = this.#kept + text.slice(from);
+    let end = all.length;
+    for (let i = 0; i < this.stop && all.endsWith(this.character, end); i++) end -= this.character.length;
+    this.#kept = all.slice(end);
+    if (end > 0) this.next.piece(all.slice(0, end), false);
+  }
+
+  end(): void {
+    this.next.end();
+  }
+}
+
+/** `</w>` and its like become spaces, but for the last token's. */
+export class EndOfWord implements Step {
+  #last: string | undefined;
+
+  constructor(
+    private readonly next: Step,
+    private readonly suffix: string,
+  ) {}
+
+  piece(token: string): void {
+    if (this.#last !== undefined) this.next.piece(this.#last.replaceAll(this.suffix, ' '), true);
+    this.#last = token;
+  }
+
+  end(): void {
+    if (this.#last !== undefined) this.next.piece(this.#last.replaceAll(this.suffix, ''), true);
+    this.#last = undefined;
+    this.next.end();
+  }
+}
+
+/** A token that comes again at once counts once. */
+export class Different implements Step {
+  #last: string | undefined;
+
+  constructor(private readonly next: Step) {}
+
+  piece(token: string): void {
+    if (token !== this.#last) this.next.piece(token, true);
+    this.#last = token;
+  }
+
+  end(): void {
+    this.next.end();
+  }
+}
