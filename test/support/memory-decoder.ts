@@ -1,0 +1,160 @@
+/**
+ * A decoder in place of a model: its "keys and values" are the tokens themselves, and its next token depends on all of them.
+ *
+ * Called by tests of the step loop, which need runs that are exact, countable and can be made to fail. What it answers is `expectedTokens`.
+ */
+import { setImmediate } from 'node:timers/promises';
+import type { KvLayout } from '../../src/runtime/generation-messages.js';
+import type { Decoder, DecoderRow, SavedRow } from '../../workers/decoder-types.js';
+
+export const VOCABULARY = 61;
+
+/** One run, for tests that look at the order of things. */
+export interface DecoderRun {
+  readonly kind: 'prefill' | 'decode';
+  /** Rows of a decode step, tokens of a prefill. */
+  readonly size: number;
+}
+
+class MemoryRow implements DecoderRow, SavedRow {
+  tokens: number[];
+  /** Removed: any use is a bug of the caller. */
+  gone = false;
+
+  constructor(tokens: readonly number[]) {
+    this.tokens = [...tokens];
+  }
+
+  get length(): number {
+    return this.tokens.length;
+  }
+
+  get byteLength(): number {
+    return this.tokens.length * 4;
+  }
+}
+
+export interface MemoryDecoderOptions {
+  readonly layout?: KvLayout;
+  readonly canCut?: boolean;
+  /** Tokens that all rows together may grow to. */
+  readonly capacity?: number;
+}
+
+export class MemoryDecoder implements Decoder {
+  readonly vocabularySize = VOCABULARY;
+  readonly kvBytesPerToken = 4;
+  readonly notes = [];
+  readonly layout: KvLayout;
+  readonly canCut: boolean;
+  readonly runs: DecoderRun[] = [];
+  readonly rows = new Set<MemoryRow>();
+  /** Called before each run with the rows' tokens; may throw, as ONNX Runtime does. */
+  onRun: (rows: readonly (readonly number[])[], kind: DecoderRun['kind']) => void = () => undefined;
+  saves = 0;
+  released = false;
+  readonly #capacity: number;
+  #logits = new Float32Array();
+
+  constructor({ layout = 'right', canCut = true, capacity = Number.POSITIVE_INFINITY }: MemoryDecoderOptions = {}) {
+    this.layout = layout;
+    this.canCut = canCut;
+    this.#capacity = capacity;
+  }
+
+  get usedBytes(): number {
+    let bytes = 0;
+    for (const row of this.rows) bytes += row.byteLength;
+    return bytes;
+  }
+
+  get heldBytes(): number {
+    return this.usedBytes;
+  }
+
+  fits(length: number, lengths: readonly number[]): boolean {
+    return lengths.reduce((sum, each) => sum + each, length) <= this.#capacity;
+  }
+
+  add(): DecoderRow {
+    return this.#put([]);
+  }
+
+  restore(saved: SavedRow, length: number): DecoderRow {
+    if (!this.canCut && length !== saved.length) throw new Error('a row that can not be cut was cut');
+    return this.#put((saved as MemoryRow).tokens.slice(0, length));
+  }
+
+  save(row: DecoderRow, length: number): SavedRow {
+    this.saves++;
+    return new MemoryRow(this.#own(row).tokens.slice(0, length));
+  }
+
+  remove(row: DecoderRow): void {
+    const own = this.#own(row);
+    own.gone = true;
+    this.rows.delete(own);
+  }
+
+  async prefill(row: DecoderRow, tokens: Int32Array, wantsLogits: boolean): Promise<Float32Array | undefined> {
+    const own = this.#own(row);
+    await setImmediate();
+    this.onRun([own.tokens], 'prefill');
+    this.runs.push({ kind: 'prefill', size: tokens.length });
+    own.tokens.push(...tokens);
+    return wantsLogits ? this.#answer([own]) : undefined;
+  }
+
+  async decode(rows: readonly DecoderRow[], tokens: Int32Array): Promise<Float32Array> {
+    const own = rows.map((row) => this.#own(row));
+    await setImmediate();
+    for (const row of own) this.#own(row);
+    this.onRun(
+      own.map((row) => row.tokens),
+      'decode',
+    );
+    this.runs.push({ kind: 'decode', size: rows.length });
+    for (const [index, row] of own.entries()) row.tokens.push(tokens[index]!);
+    return this.#answer(own);
+  }
+
+  async release(): Promise<void> {
+    this.released = true;
+  }
+
+  #put(tokens: readonly number[]): DecoderRow {
+    const row = new MemoryRow(tokens);
+    this.rows.add(row);
+    return row;
+  }
+
+  #own(row: DecoderRow): MemoryRow {
+    if (!(row instanceof MemoryRow) || row.gone) throw new Error('a row was used that the decoder does not have');
+    return row;
+  }
+
+  /** One for all calls, overwritten: what is kept by a caller too long shows. */
+  #answer(rows: readonly MemoryRow[]): Float32Array {
+    if (this.#logits.length !== rows.length * VOCABULARY) this.#logits = new Float32Array(rows.length * VOCABULARY);
+    for (const [index, { tokens }] of rows.entries()) {
+      const row = this.#logits.subarray(index * VOCABULARY, (index + 1) * VOCABULARY);
+      row.fill(0);
+      row[nextToken(tokens)] = 5;
+    }
+    return this.#logits;
+  }
+}
+
+/** Token ids are 1 to 59, so that 60 can end a text and 0 nothing. */
+export function nextToken(tokens: readonly number[]): number {
+  let hash = 7;
+  for (const token of tokens) hash = (Math.imul(hash, 31) + token) >>> 0;
+  return 1 + ((((hash ^ (hash >>> 13)) % 59) + 59) % 59);
+}
+
+/** What follows `prompt`, greedily. */
+export function expectedTokens(prompt: readonly number[], count: number): number[] {
+  const tokens = [...prompt];
+  while (tokens.length < prompt.length + count) tokens.push(nextToken(tokens));
+  return tokens.slice(prompt.length);
+}

@@ -1,0 +1,52 @@
+import { expect, test } from 'vitest';
+import { chunkTokens, FIRST_CHUNK, LEAST_CHUNK, RunTimes } from '../../workers/step-policy.js';
+
+/** Times of a model whose prefill run takes `fixedMs + n * msPerToken`. */
+function learned(fixedMs: number, msPerToken: number, decodeMs: number, runs: readonly number[]): RunTimes {
+  const times = new RunTimes();
+  if (decodeMs > 0) times.decoded(decodeMs);
+  for (const tokens of runs) times.prefilled(tokens, fixedMs + tokens * msPerToken);
+  return times;
+}
+
+const MIXED = [128, 8, 64, 16, 32];
+
+test.each([
+  ['nobody runs: the whole prompt', 100, 0, learned(1, 1, 1, MIXED), 100],
+  ['nobody runs: no more than a chunk', 1000, 0, learned(1, 1, 1, MIXED), 256],
+  ['nothing is known of prefill', 1000, 1, learned(1, 1, 10, []), FIRST_CHUNK],
+  ['nothing is known of decode', 1000, 1, learned(1, 1, 0, MIXED), FIRST_CHUNK],
+  ['as much as 1.25 decode steps take', 1000, 1, learned(2, 0.1, 10, MIXED), 105],
+  ['the same with a run that costs nothing by itself', 1000, 1, learned(0, 0.1, 10, MIXED), 125],
+  ['runs of one length give a rate', 1000, 1, learned(2, 0.1, 10, [20, 20, 20]), 63],
+  ['a slow model gets a few tokens in all the same', 1000, 1, learned(50, 5, 10, MIXED), LEAST_CHUNK],
+  ['a quick one no more than a chunk', 1000, 1, learned(0.1, 0.001, 10, MIXED), 256],
+  ['a small rest goes along', 130, 1, learned(2, 0.1, 10, MIXED), 130],
+  ['a larger one does not', 132, 1, learned(2, 0.1, 10, MIXED), 105],
+  ['the last token alone', 1, 3, learned(2, 0.1, 10, MIXED), 1],
+])('%s', (_name, remaining, running, times, expected) => {
+  expect(chunkTokens({ remaining, running, prefillChunk: 256 }, times)).toBe(expected);
+});
+
+test('repeated runs of the length that was said come to the target, whatever was known before', () => {
+  for (const [fixedMs, msPerToken] of [
+    [2, 0.1],
+    [0.5, 0.5],
+    [8, 0.02],
+  ] as const) {
+    const times = learned(fixedMs, msPerToken, 10, [256]);
+    let tokens = 0;
+    for (let run = 0; run < 12; run++) {
+      tokens = chunkTokens({ remaining: 100_000, running: 1, prefillChunk: 100_000 }, times);
+      times.prefilled(tokens, fixedMs + tokens * msPerToken);
+    }
+    expect(fixedMs + tokens * msPerToken).toBeGreaterThan(11);
+    expect(fixedMs + tokens * msPerToken).toBeLessThan(13);
+  }
+});
+
+test('a decode step that gets slower is believed after a few', () => {
+  const times = learned(0, 0.1, 10, MIXED);
+  for (let step = 0; step < 20; step++) times.decoded(20);
+  expect(times.decodeMs).toBeGreaterThan(19);
+});
