@@ -5,7 +5,8 @@
  * Called by workers/detokenizer.ts. A step gets tokens as pieces: `begins` says that a new token begins, for behind Fuse all is one
  * token that comes bit by bit. Steps keep back what later tokens may change, and no more.
  */
-import { ByteText, byteLevelBytes, wholeText } from './detokenizer-bytes.js';
+import { isUtf8 } from 'node:buffer';
+import { ByteText, byteLevelBytes, textOfBytes, wholeText } from './detokenizer-bytes.js';
 
 export interface Step {
   piece(text: string, begins: boolean): void;
@@ -96,14 +97,12 @@ export function fallbackByte(token: string): number {
   return /^(?:\+|[0-9a-f])[0-9a-f]$/i.test(digits) ? Number.parseInt(digits, 16) : -1;
 }
 
-const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
 /**
  * Bytes that have tokens of their own. A row of them is text only if all of it is: one wrong byte makes U+FFFD of each. So a row is kept
  * back until it ends.
  */
 export class ByteFallback implements Step {
-  #bytes: number[] = [];
+  readonly #bytes: number[] = [];
 
   constructor(private readonly next: Step) {}
 
@@ -124,13 +123,10 @@ export class ByteFallback implements Step {
 
   #give(): void {
     if (this.#bytes.length === 0) return;
-    const bytes = this.#bytes;
-    this.#bytes = [];
-    try {
-      this.next.piece(strict.decode(Uint8Array.from(bytes)), true);
-    } catch {
-      for (const _ of bytes) this.next.piece('\ufffd', true);
-    }
+    const bytes = Uint8Array.from(this.#bytes);
+    this.#bytes.length = 0;
+    if (isUtf8(bytes)) this.next.piece(textOfBytes(bytes), true);
+    else for (const _ of bytes) this.next.piece('\ufffd', true);
   }
 }
 

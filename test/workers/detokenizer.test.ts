@@ -117,12 +117,12 @@ test('text that is kept back is as little as can be', () => {
   const vocabulary = (fixture.tokenizer as unknown as { model: { vocab: [string, number][] } }).model.vocab;
   const id = (text: string): number => vocabulary.findIndex(([token]) => token === text);
   const stream = detokenizer.open({ skipSpecialTokens: true });
-  expect(['▁the', '▁cat', '▁sat', '▁.', '▁zürich'].map((token) => stream.push(id(token)))).toEqual([
+  expect(['▁the', '▁cat', '▁sat', '▁.', '▁ing'].map((token) => stream.push(id(token)))).toEqual([
     'the',
     ' cat',
     ' sat',
     '',
-    '. zürich',
+    '. ing',
   ]);
 });
 
