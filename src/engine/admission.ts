@@ -24,6 +24,8 @@ export interface AdmissionOptions {
   readonly preprocess: PreprocessPool;
   /** Bytes of one text. */
   readonly maxTextBytes: number;
+  /** Takes requests for a model that generates text, which has no queue. Never throws. */
+  readonly generate: (model: Model, request: InferRequest, handler: InferHandler) => Cancel;
   readonly log: Log;
 }
 
@@ -64,6 +66,7 @@ export class Admission {
     try {
       model = registry.find(request.modelName, request.modelVersion);
       if (model) {
+        if (model.generation) return this.#options.generate(model, request, handler);
         const contents = contentsOf(model, request, maxTextBytes);
         if (contents) return this.#prepare({ request, handler, model, done: false }, contents);
         const now = nowMs();
@@ -105,6 +108,11 @@ export class Admission {
       (model) => {
         if (waiting.done) return;
         waiting.cancel = undefined;
+        if (model.generation) {
+          this.#leave(waiting);
+          waiting.cancel = this.#options.generate(model, request, waiting.handler);
+          return;
+        }
         waiting.model = model;
         // It is in use from here on, so that it is not the one that is unloaded for another.
         model.admitting++;

@@ -1,8 +1,8 @@
 /**
  * Counts of one model's streams, as main sees them; what the worker sees is in the gauges (runtime/generation-messages.ts).
  *
- * Made by the statistics of a slot when the model is first loaded, so that they outlive an unloading; written by `generate-call.ts`, read
- * by the metrics and the statistics. Plain numbers and buckets: a token costs one observation.
+ * Made with the slot, so that they outlive an unloading; written by `generate-call.ts`, read by the metrics and the statistics. Plain
+ * numbers and buckets: a token costs one observation.
  */
 import { BucketCounts } from '../base/bucket-counts.js';
 

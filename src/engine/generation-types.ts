@@ -93,6 +93,7 @@ export interface TokenLogprob {
 export interface GeneratedDelta {
   /** Never half a character, never taken back; '' while a character is incomplete or may begin a stop string. */
   readonly text: string;
+  /** -1 on a last one for which none was chosen. */
   readonly tokenId: number;
   /** The model's own output for that token. */
   readonly logit: number;

@@ -5,7 +5,7 @@
  * Called by the scheduler and the engine. Sums are kept in milliseconds and given out in whole nanoseconds.
  */
 import type { Timeline } from '../base/timeline.js';
-import { GenerationCounts, type ResponseCounts } from './generation-counts.js';
+import type { ResponseCounts } from './generation-counts.js';
 import type { ModelStatistics, ResponseStatistics, StatisticDuration } from './types.js';
 
 /** Triton's reasons of `nv_inference_request_failure`. */
@@ -47,18 +47,6 @@ export class Statistics {
   readonly computeOutput = new Duration();
   readonly failures: Record<FailureReason, number> = { REJECTED: 0, CANCELED: 0, BACKEND: 0, OTHER: 0 };
   readonly #batches = new Map<number, BatchCounts>();
-  #generation: GenerationCounts | undefined;
-
-  /** Those of a model that generates text: made by the first that asks for them, its loader. */
-  makeGeneration(): GenerationCounts {
-    this.#generation ??= new GenerationCounts();
-    return this.#generation;
-  }
-
-  /** Undefined for a model that generates no text, or was never loaded. */
-  get generation(): GenerationCounts | undefined {
-    return this.#generation;
-  }
 
   /** One run over texts of `real` tokens together, padded to `computed`. */
   padded(computed: number, real: number): void {
@@ -100,8 +88,16 @@ export class Statistics {
       .sort((a, b) => a[0] - b[0]);
   }
 
-  /** Triton's ModelStatistics. `memoryBytes` is what the loaded model was measured to cost, 0 where that is not known. */
-  snapshot(name: string, version: string, memoryBytes: number): ModelStatistics {
+  /**
+   * Triton's ModelStatistics. `memoryBytes` is what the loaded model was measured to cost, 0 where that is not known; `responses` those of a
+   * model that answers with several, by their numbers.
+   */
+  snapshot(
+    name: string,
+    version: string,
+    memoryBytes: number,
+    responses: readonly ResponseCounts[] = [],
+  ): ModelStatistics {
     const none: StatisticDuration = { count: 0, ns: 0 };
     return {
       name,
@@ -128,7 +124,7 @@ export class Statistics {
           compute_output: batch.computeOutput.snapshot(),
         })),
       memory_usage: memoryBytes > 0 ? [{ type: 'CPU', id: 0, byte_size: memoryBytes }] : [],
-      ...(this.#generation && { response_stats: responseStatistics(this.#generation.responses) }),
+      ...(responses.some(({ count }) => count > 0) && { response_stats: responseStatistics(responses) }),
     };
   }
 }
