@@ -1,5 +1,6 @@
 /**
- * The JSON worker: parses requests and prints replies that are too large for the main thread, of inference and of embeddings.
+ * The JSON worker: parses requests and prints replies that are too large for the main thread, of inference, embeddings and
+ * generated text.
  *
  * Run by `src/runtime/json-pool.ts` as a piscina task. Stateless but for its scratch buffer. Never throws: a refusal is returned as
  * data, since an error's code would not survive the way back.
@@ -9,6 +10,7 @@ import { move, transferableSymbol, valueSymbol } from 'piscina';
 import { parseEmbeddingsRequest } from '#src/base/embeddings-json-parse';
 import { printEmbeddings } from '#src/base/embeddings-json-print';
 import { ServeError } from '#src/base/errors';
+import { parseJsonObject } from '#src/base/json-document';
 import { JsonWriter } from '#src/base/json-writer';
 import type { JsonReply, JsonTask } from '#src/base/tensor-json';
 import { parseInferRequest } from '#src/base/tensor-json-parse';
@@ -23,6 +25,7 @@ export default function runJsonTask(task: JsonTask): unknown {
   try {
     if (task.kind === 'parse') return parse(task.body);
     if (task.kind === 'print') return print((scratch) => printInferResponse(task.response, scratch));
+    if (task.kind === 'parse-object') return { ok: true, kind: 'parsed-object', object: parseJsonObject(task.body) };
     if (task.kind === 'parse-embeddings') return parseEmbeddings(task.body);
     if (task.kind === 'print-embeddings') return print((scratch) => printEmbeddings(task.reply, scratch));
     return { ok: true, kind: 'pong' } satisfies JsonReply;

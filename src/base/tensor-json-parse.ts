@@ -120,7 +120,8 @@ function readOutputs(reader: JsonReader): JsonRequestedOutput[] {
   return outputs;
 }
 
-function readParameters(reader: JsonReader): JsonParameters {
+/** The scalar members of the object at the reader's position. */
+export function readParameters(reader: JsonReader): JsonParameters {
   const parameters: JsonParameters = new Map();
   let count = 0;
   reader.readObject("'parameters'", (key) => {
@@ -130,7 +131,8 @@ function readParameters(reader: JsonReader): JsonParameters {
   return parameters;
 }
 
-function readParameter(reader: JsonReader, key: string): boolean | number | bigint | string {
+/** The scalar at the reader's position, which is parameter `key`. */
+export function readParameter(reader: JsonReader, key: string): boolean | number | bigint | string {
   const byte = reader.peek();
   if (byte === 0x22) return reader.readString(JSON_LIMITS.parameterBytes, `parameter '${printable(key)}'`);
   if (byte === 0x74) {

@@ -43,14 +43,15 @@ export function printInferResponse(
 }
 
 /** A JSON string; lone surrogates would not be UTF-8. */
-function quote(text: string): string {
+export function quote(text: string): string {
   return JSON.stringify(text.toWellFormed());
 }
 
 /** An output that is printed as JSON. */
-type PrintedOutput = JsonOutput & { readonly data: Uint8Array };
+export type PrintedOutput = JsonOutput & { readonly data: Uint8Array };
 
-function printData(writer: JsonWriter, output: PrintedOutput): void {
+/** The elements with commas between them. Throws INVALID_ARGUMENT for those that JSON can't carry. */
+export function printData(writer: JsonWriter, output: PrintedOutput): void {
   const { datatype } = output;
   if (datatype === 'FP16' || datatype === 'BF16') {
     throw invalid(

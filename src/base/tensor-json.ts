@@ -21,6 +21,9 @@ export const JSON_LIMITS = {
   parameterBytes: 65_536,
 } as const;
 
+/** An object of free form, as JSON.parse makes it: its members are its own, `__proto__` among them. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
 /** Scalar members of a `parameters` object; integers that a double cannot hold are bigint. */
 export type JsonParameters = Map<string, boolean | number | bigint | string>;
 
@@ -91,6 +94,7 @@ export type JsonTask =
   | { readonly kind: 'ping' }
   | { readonly kind: 'parse'; readonly body: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'print'; readonly response: JsonInferResponse }
+  | { readonly kind: 'parse-object'; readonly body: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'parse-embeddings'; readonly body: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'print-embeddings'; readonly reply: EmbeddingsReply };
 
@@ -98,6 +102,7 @@ export type JsonTask =
 export type JsonReply =
   | { readonly ok: true; readonly kind: 'pong' }
   | { readonly ok: true; readonly kind: 'parsed'; readonly request: JsonInferRequest }
+  | { readonly ok: true; readonly kind: 'parsed-object'; readonly object: JsonObject }
   | { readonly ok: true; readonly kind: 'parsed-embeddings'; readonly parsed: ParsedEmbeddings }
   | { readonly ok: true; readonly kind: 'printed'; readonly text: Uint8Array<ArrayBuffer> }
   | { readonly ok: false; readonly code: ErrorCode; readonly message: string };

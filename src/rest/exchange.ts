@@ -3,6 +3,7 @@
  *
  * Made by `server.ts` for every request, used by the routes. Owns what every reply has: `server-timing`, the content length, the
  * coding that the client asked for, `connection: close` while the server stops. A reply to a connection that is gone is dropped.
+ * Replies whose length nobody knows before are begun and ended here and written by `event-stream.ts`.
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { nowMs } from '../base/clock.js';
@@ -101,10 +102,15 @@ export class Exchange {
   /** Answers with the error; anything but ServeError and HttpError is INTERNAL without detail. */
   fail(error: unknown, timing?: () => string): void {
     const known = error instanceof HttpError ? error : ServeError.from(error);
-    if (known instanceof ServeError && known.code === 'INTERNAL') this.server.onInternalError(known);
+    this.report(known);
     const headers = known instanceof HttpError ? known.headers : {};
     const body = errorBodyFor(this.request.url, known);
     this.send({ status: statusOf(known), body, headers, ...(timing && { timing }) });
+  }
+
+  /** Tells the log of a failure that is our own fault. */
+  report(error: ServeError | HttpError): void {
+    if (error instanceof ServeError && error.code === 'INTERNAL') this.server.onInternalError(error);
   }
 
   send(reply: Reply): void {
@@ -146,6 +152,34 @@ export class Exchange {
       if (!request.complete) request.resume();
       if (response.writableLength > 0) this.watchStall();
     }
+  }
+
+  /**
+   * Begins a reply that is written bit by bit, with `server-timing` in its trailer; false when nobody can read one any more. HTTP/1.0
+   * has neither chunks nor trailers: there the reply ends with the connection.
+   */
+  begin(status: number, headers: OutgoingHttpHeaders): boolean {
+    const { request, response } = this;
+    if (this.ended || response.headersSent) return false;
+    this.status = status;
+    const head: OutgoingHttpHeaders = { ...headers, ...this.extraHeaders };
+    if (request.httpVersion !== '1.0') head.trailer = 'server-timing';
+    if (this.server.stopping()) head.connection = 'close';
+    // A write that fails says that the client has gone, which 'close' tells, too.
+    response.on('error', () => undefined);
+    response.writeHead(status, head);
+    return true;
+  }
+
+  /** Ends what was begun. */
+  finish(timing: string): void {
+    const { response } = this;
+    if (this.ended) return;
+    response.addTrailers({ 'server-timing': timing });
+    // A server that has come to stop since the head went out keeps the connection no longer.
+    if (this.server.stopping()) response.once('finish', () => this.request.socket.end());
+    response.end();
+    if (response.writableLength > 0) this.watchStall();
   }
 
   /** Replies in full but ends only when the client has sent its body or enough time has passed: closing at once resets it. */

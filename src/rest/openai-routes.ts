@@ -1,14 +1,14 @@
 /**
- * The part of OpenAI's API that this server has, as a table of routes: models and embeddings.
+ * The part of OpenAI's API that this server has, as a table of routes: models, embeddings, completions and
+ * chat completions.
  *
- * Called by `routes.ts`. Small answers are written here; embeddings are `openai-embeddings.ts`. What its clients may ask for and this
- * server does not have answers 501 with a sentence, and tells them not to try again.
+ * Called by `routes.ts`. Small answers are written here; embeddings are `openai-embeddings.ts`, text is `openai-generation.ts`.
  */
 import { printable, ServeError } from '../base/errors.js';
 import type { Engine } from '../engine/types.js';
 import type { InferOptions } from './infer-route.js';
 import { createEmbeddingsHandler } from './openai-embeddings.js';
-import { OpenAiError } from './openai-error.js';
+import { createGenerationHandler } from './openai-generation.js';
 import type { Route } from './route.js';
 
 export function openAiRoutes(options: InferOptions): Route[] {
@@ -32,20 +32,12 @@ export function openAiRoutes(options: InferOptions): Route[] {
         exchange.sendJson(200, model(name));
       },
     },
-    { method: 'POST', path: '/v1/chat/completions', handle: refuse('chat completions') },
-    { method: 'POST', path: '/v1/completions', handle: refuse('completions') },
+    { method: 'POST', path: '/v1/chat/completions', handle: createGenerationHandler(options, 'chat') },
+    { method: 'POST', path: '/v1/completions', handle: createGenerationHandler(options, 'text') },
   ];
 }
 
 /** Every model that can be asked now, once. */
 function modelNames(engine: Engine): string[] {
   return [...new Set(engine.repositoryIndex(true).map(({ name }) => name))];
-}
-
-function refuse(what: string): Route['handle'] {
-  return () => {
-    // OpenAI's clients try again after any status from 500 on, unless they are told.
-    const headers = { 'x-should-retry': 'false' };
-    throw new OpenAiError(501, `${what} are not supported by this server yet`, { headers });
-  };
 }

@@ -2,12 +2,13 @@
  * The REST surface as one table: method, path, what is done. Paths are the protocol's and Triton's, and OpenAI's.
  *
  * Called by `server.ts`, which knows the framework; nothing here does. Small answers are written here, inference is
- * `infer-route.ts`, all below /v1 is `openai-routes.ts`. What Triton has and this server has not answers 501 with a sentence.
+ * `infer-route.ts` and `generate-route.ts`, all below /v1 is `openai-routes.ts`. What Triton has and this server has not answers 501 with a sentence.
  */
 import { ServeError } from '../base/errors.js';
 import type { Engine } from '../engine/types.js';
 import { readBody } from './body-reader.js';
 import type { Exchange } from './exchange.js';
+import { createGenerateHandler } from './generate-route.js';
 import { createInferHandler, type InferOptions } from './infer-route.js';
 import { openAiRoutes } from './openai-routes.js';
 import { Reservation } from './reservation.js';
@@ -25,13 +26,12 @@ const CONTROL_BYTES = 1024 * 1024;
 export function createRoutes(options: RouteOptions): Route[] {
   const { engine, draining } = options;
   const infer = createInferHandler(options);
+  const generate = createGenerateHandler(options, false);
+  const generateStream = createGenerateHandler(options, true);
   return [
-    { method: 'POST', path: '/v2/models/:model/infer', handle: (exchange, { model }) => infer(exchange, model, '') },
-    {
-      method: 'POST',
-      path: '/v2/models/:model/versions/:version/infer',
-      handle: (exchange, { model, version }) => infer(exchange, model, version),
-    },
+    ...perModel('POST', '/infer', (exchange, { model, version }) => infer(exchange, model, version)),
+    ...perModel('POST', '/generate', (exchange, { model, version }) => generate(exchange, model, version)),
+    ...perModel('POST', '/generate_stream', (exchange, { model, version }) => generateStream(exchange, model, version)),
     {
       method: 'GET',
       path: '/v2/health/live',
@@ -152,15 +152,12 @@ function refusedRoutes(): Route[] {
   );
   const trace = refuse('UNIMPLEMENTED', 'trace settings are not supported by this server');
   const logging = refuse('UNIMPLEMENTED', 'log settings can not be changed while this server runs');
-  const generate = refuse('UNIMPLEMENTED', 'the generate extension is not supported by this server');
   return [
     { method: 'POST', path: '/v2/repository/models/:model/load', handle: control },
     { method: 'POST', path: '/v2/repository/models/:model/unload', handle: control },
     { method: 'POST', path: '/v2/repository/:repository/index', handle: repository },
     { method: 'POST', path: '/v2/repository/:repository/models/:model/load', handle: repository },
     { method: 'POST', path: '/v2/repository/:repository/models/:model/unload', handle: repository },
-    ...perModel('POST', '/generate', generate),
-    ...perModel('POST', '/generate_stream', generate),
     ...(['systemsharedmemory', 'cudasharedmemory'] as const).flatMap((kind): Route[] => [
       { method: 'GET', path: `/v2/${kind}/*`, handle: shared },
       { method: 'POST', path: `/v2/${kind}/*`, handle: shared },

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import type { EmbeddingsReply, ParsedEmbeddings } from '../base/embeddings-json.js';
 import { ServeError } from '../base/errors.js';
-import type { JsonInferRequest, JsonInferResponse, JsonReply, JsonTask } from '../base/tensor-json.js';
+import type { JsonInferRequest, JsonInferResponse, JsonObject, JsonReply, JsonTask } from '../base/tensor-json.js';
 
 export interface JsonPoolOptions {
   /** Threads; 1 parses some 100 MB of JSON numbers a second. */
@@ -30,6 +30,8 @@ export interface JsonPool {
   parse(body: Uint8Array<ArrayBuffer>): Promise<JsonInferRequest>;
   /** Prints an infer response. Takes the memory of the outputs. Rejects with ServeError only. */
   print(response: JsonInferResponse): Promise<Uint8Array<ArrayBuffer>>;
+  /** Parses a request of free form, as {@link parse} does an infer request. */
+  parseObject(body: Uint8Array<ArrayBuffer>): Promise<JsonObject>;
   /** Parses an embeddings request, as {@link parse} does an infer request. */
   parseEmbeddings(body: Uint8Array<ArrayBuffer>): Promise<ParsedEmbeddings>;
   /** Prints an embeddings reply. Takes the memory of the vectors. Rejects with ServeError only. */
@@ -124,6 +126,11 @@ export function createJsonPool(options: JsonPoolOptions = {}): JsonPool {
       });
       const reply = await run<'printed'>({ kind: 'print', response: { ...response, outputs } }, buffers);
       return reply.text;
+    },
+    async parseObject(body) {
+      const own = owned(body);
+      const reply = await run<'parsed-object'>({ kind: 'parse-object', body: own }, new Set([own.buffer]));
+      return reply.object;
     },
     async parseEmbeddings(body) {
       const own = owned(body);

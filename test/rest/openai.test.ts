@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { gzipSync } from 'node:zlib';
 import OpenAI, {
-  APIError,
   BadRequestError,
   InternalServerError,
   NotFoundError,
@@ -137,30 +136,6 @@ describe("OpenAI's own client", () => {
     expect(error).toBeInstanceOf(type);
     expect(error).toMatchObject({ param: null, type: 'invalid_request_error', ...members });
     expect(error).not.toBeInstanceOf(UnprocessableEntityError);
-  });
-
-  test('is told that chat and completions are not there, and does not try again', async () => {
-    let calls = 0;
-    const counting: typeof fetch = (...args) => {
-      calls++;
-      return fetch(...args);
-    };
-    const eager = new OpenAI({ baseURL: `${front.url}/v1`, apiKey: 'none', maxRetries: 2, fetch: counting });
-    const chat = await eager.chat.completions
-      .create({ model: 'embed', messages: [{ role: 'user', content: 'hi' }] })
-      .catch((error: unknown) => error);
-    expect(chat).toBeInstanceOf(APIError);
-    expect(chat).toMatchObject({
-      status: 501,
-      code: 'not_supported',
-      error: { message: 'chat completions are not supported by this server yet' },
-    });
-    const completion = await eager.completions.create({ model: 'embed', prompt: 'x' }).catch((error: unknown) => error);
-    expect(completion).toMatchObject({
-      status: 501,
-      error: { message: 'completions are not supported by this server yet' },
-    });
-    expect(calls).toBe(2);
   });
 });
 

@@ -76,8 +76,6 @@ describe('endpoints', () => {
     ],
     ['POST', '/v2/repository/models/echo/unload', 503, 'explicit model load / unload is not allowed'],
     ['POST', '/v2/repository/r/index', 501, "'repository_name' specification is not supported"],
-    ['POST', '/v2/models/echo/generate', 501, 'generate'],
-    ['POST', '/v2/models/echo/versions/1/generate_stream', 501, 'generate'],
     ['GET', '/v2/systemsharedmemory/status', 501, 'shared memory'],
     ['POST', '/v2/cudasharedmemory/region/x/register', 501, 'shared memory'],
     ['GET', '/v2/trace/setting', 501, 'trace'],
@@ -94,6 +92,7 @@ describe('endpoints', () => {
 
   test.each([
     ['GET', '/v2/models/echo/infer', 'POST'],
+    ['GET', '/v2/models/echo/versions/1/generate_stream', 'POST'],
     ['DELETE', '/v2/models/echo', 'GET'],
     ['PROPFIND', '/v2/health/live', 'GET'],
     ['OPTIONS', '/v2/trace/setting', 'GET, POST'],

@@ -1,0 +1,98 @@
+/**
+ * The body of Triton's generate extension: members named like the model's inputs are tensors, the others parameters.
+ *
+ * Called by `generate-route.ts`. Reads values straight into the protocol's raw layout, so integers are exact over their whole range.
+ */
+import { invalid, printable, type ServeError } from '../base/errors.js';
+import { createJsonReader, JsonReader } from '../base/json-reader.js';
+import { skipValue } from '../base/json-skip.js';
+import { assertJsonDatatype, JSON_LIMITS, type JsonParameters } from '../base/tensor-json.js';
+import { readTensorData } from '../base/tensor-json-data.js';
+import { readParameter, readParameters } from '../base/tensor-json-parse.js';
+import type { InferInput, ModelMetadata, TensorMetadata } from '../engine/types.js';
+
+/** What a body says of an InferRequest. */
+export interface GenerateBody {
+  readonly id: string;
+  readonly inputs: readonly InferInput[];
+  readonly parameters: JsonParameters;
+}
+
+const OPEN_ARRAY = 0x5b;
+const OPEN_OBJECT = 0x7b;
+
+/** Throws INVALID_ARGUMENT for what is no such object. Of duplicate members the last counts. */
+export function parseGenerateBody(body: Uint8Array, { inputs: known }: ModelMetadata): GenerateBody {
+  const reader = createJsonReader(body);
+  let id = '';
+  const inputs = new Map<string, InferInput>();
+  const parameters: JsonParameters = new Map();
+  reader.readObject('the request', (key) => {
+    const input = known.find(({ name }) => name === key);
+    if (input !== undefined) inputs.set(key, readInput(reader, input));
+    else if (key === 'id') id = reader.readString(JSON_LIMITS.idBytes, "'id'");
+    else if (key === 'parameters') for (const [name, value] of readParameters(reader)) parameters.set(name, value);
+    else parameters.set(key, readScalar(reader, key));
+    if (parameters.size > JSON_LIMITS.parameters) throw invalid(`more than ${JSON_LIMITS.parameters} parameters`);
+  });
+  if (reader.peek() !== -1) throw reader.failure('text after the request');
+  for (const key of parameters.keys()) {
+    if (!key.startsWith('triton_')) continue;
+    throw invalid("parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified.");
+  }
+  return { id, inputs: [...inputs.values()], parameters };
+}
+
+function readScalar(reader: JsonReader, key: string): boolean | number | bigint | string {
+  const byte = reader.peek();
+  if (byte !== OPEN_ARRAY && byte !== OPEN_OBJECT) return readParameter(reader, key);
+  throw invalid(
+    `parameter '${printable(key)}' has invalid type. It should be either 'int', 'bool', or 'string'. The model has no input of that name.`,
+  );
+}
+
+/** A scalar, or an array of them, as the tensor that the model wants. */
+function readInput(reader: JsonReader, { name, datatype, shape }: TensorMetadata): InferInput {
+  assertJsonDatatype(datatype, name);
+  const start = reader.peek() === OPEN_ARRAY ? reader.at : -1;
+  if (start < 0) return { name, datatype, shape: shapeFor(shape, 1, name), data: readOne(reader, name, datatype) };
+  let count = 0;
+  reader.readArray(`input '${name}'`, () => {
+    if (reader.peek() === OPEN_ARRAY || reader.peek() === OPEN_OBJECT) throw notFlat(name);
+    skipValue(reader, 2);
+    count++;
+  });
+  const end = reader.at;
+  reader.at = start;
+  const data = readTensorData(reader, datatype, [count]);
+  reader.at = end;
+  return { name, datatype, shape: shapeFor(shape, count, name), data };
+}
+
+/** The scalar at the reader's position as an array of one. */
+function readOne(reader: JsonReader, name: string, datatype: TensorMetadata['datatype']): Uint8Array {
+  if (reader.peek() === OPEN_OBJECT) throw notFlat(name);
+  const start = reader.at;
+  skipValue(reader, 1);
+  const text = reader.bytes.subarray(start, reader.at);
+  const array = new JsonReader(Buffer.concat([Buffer.from('['), text, Buffer.from(']')]));
+  return readTensorData(array, datatype, [1]);
+}
+
+/** The innermost variable dimension takes what the fixed ones leave, other variable ones are 1. */
+function shapeFor(shape: readonly number[], count: number, name: string): number[] {
+  let left = count;
+  for (const dim of shape) if (dim > 0) left /= dim;
+  const innermost = shape.lastIndexOf(-1);
+  const isWhole = Number.isInteger(left) && !shape.includes(0);
+  if (!isWhole || (innermost < 0 && left !== 1)) {
+    throw invalid(
+      `The schema can not convert input '${name}' to tensor with proper shape: ${count} elements do not fill [${shape.join(',')}]`,
+    );
+  }
+  return shape.map((dim, index) => (dim >= 0 ? dim : index === innermost ? left : 1));
+}
+
+function notFlat(name: string): ServeError {
+  return invalid(`input '${name}' must be a scalar or an array of scalars`);
+}

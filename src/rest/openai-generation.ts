@@ -1,0 +1,108 @@
+/**
+ * POST /v1/completions and /v1/chat/completions: the straight line from a request's first byte to the reply's last.
+ *
+ * Called by `openai-routes.ts`. Body -> OpenAiGeneration -> a run of its answers through the engine -> events or one reply; owns the
+ * request's reservation of bytes, its timeline up to `decoded` and from `encoded`, and the cancelling when the client goes.
+ */
+import { nowMs } from '../base/clock.js';
+import { ServeError } from '../base/errors.js';
+import { parseJsonObject } from '../base/json-document.js';
+import { Timeline } from '../base/timeline.js';
+import type { GeneratedDelta } from '../engine/generation-types.js';
+import { readBody } from './body-reader.js';
+import { checkContentType } from './content-type.js';
+import { EventStream } from './event-stream.js';
+import type { Exchange } from './exchange.js';
+import type { InferOptions } from './infer-route.js';
+import { parseChat } from './openai-chat.js';
+import { createPrinter, type OpenAiKind, type Usage } from './openai-chunks.js';
+import { parseCompletion } from './openai-completions.js';
+import { GenerationRun, type GenerationRunHandler } from './openai-generation-run.js';
+import type { OpenAiGeneration } from './openai-sampling.js';
+import { Reservation } from './reservation.js';
+
+/** JSON beyond this many bytes is parsed off the main thread. */
+const INLINE_JSON_BYTES = 65_536;
+
+export function createGenerationHandler(options: InferOptions, kind: OpenAiKind): (ex: Exchange) => Promise<void> {
+  const { engine, jsonPool, maxInputSize } = options;
+
+  return async (exchange) => {
+    const reservation = new Reservation(options.budget);
+    const timeline = new Timeline(exchange.startedMs);
+    let modelName = '';
+    let run: GenerationRun | undefined;
+    exchange.onClose(() => {
+      reservation.free();
+      run?.cancel();
+      run?.mergeTimelines();
+      options.onFinished?.({ arm: 'rest_json', modelName, status: exchange.status, timeline });
+    });
+    const timing = (): string => {
+      run?.mergeTimelines();
+      timeline.encoded = nowMs();
+      return timeline.serverTiming();
+    };
+
+    try {
+      checkContentType(exchange.request);
+      const body = await readBody(exchange.request, { maxInputSize, reservation });
+      timeline.lastByte = nowMs();
+      const object = body.length > INLINE_JSON_BYTES ? await jsonPool.parseObject(body) : parseJsonObject(body);
+      const request = kind === 'chat' ? parseChat(object) : parseCompletion(object);
+      modelName = request.model;
+      timeline.decoded = nowMs();
+      if (exchange.gone) return;
+      exchange.waitForEngine();
+      const clientKey = request.user || (exchange.request.socket.remoteAddress ?? '');
+      const answer = request.stream ? streamed : collected;
+      run = new GenerationRun({ engine, request, clientKey, timeline }, answer(request));
+      run.start();
+    } catch (error) {
+      exchange.fail(error, timing);
+    }
+
+    /** An event for each delta. */
+    function streamed(request: OpenAiGeneration): GenerationRunHandler {
+      const printer = createPrinter(kind, request);
+      const stream = new EventStream({ exchange, timing });
+      const running = (): Usage | null | undefined => {
+        if (request.usage === 'no') return undefined;
+        return request.usage === 'running' ? run!.usage() : null;
+      };
+      return {
+        onDelta(answer, delta, producer) {
+          for (const event of printer.chunks(answer, delta, running())) stream.send(event);
+          stream.deliver(producer);
+        },
+        onEnd() {
+          if (request.usage !== 'no') stream.send(printer.usageChunk(run!.usage()));
+          stream.send('[DONE]');
+          stream.end();
+        },
+        onError: (error) => stream.fail(error),
+      };
+    }
+
+    /** One reply when all have ended. */
+    function collected(request: OpenAiGeneration): GenerationRunHandler {
+      const printer = createPrinter(kind, request);
+      const deltas: GeneratedDelta[][] = [];
+      return {
+        onDelta({ index }, delta, producer) {
+          (deltas[index] ??= []).push(delta);
+          producer.taken(1);
+        },
+        onEnd() {
+          try {
+            const body = printer.reply(run!.answers, deltas, run!.usage());
+            exchange.send({ status: 200, body, timing });
+          } catch (error) {
+            exchange.fail(ServeError.from(error), timing);
+          }
+        },
+        onError: (error) => exchange.fail(error, timing),
+      };
+    }
+  };
+}
