@@ -1,0 +1,329 @@
+/**
+ * A tiny decoder like Llama with random but seeded weights, as optimum (plain operators, Concat) or ONNX Runtime GenAI's builder
+ * (GroupQueryAttention) would export it.
+ *
+ * Called by tests and benches of text generation. Names and shapes are those of the exporters; what varies between them are options.
+ */
+import type { Datatype } from '../../src/base/datatype.js';
+import { buildModel, weights } from './onnx.js';
+import type { OnnxAttribute, OnnxNode, OnnxTensor, OnnxValue } from './onnx-encode.js';
+
+export interface DecoderOptions {
+  /** GroupQueryAttention with its own rotation and no position ids, or plain operators. */
+  readonly attention: 'gqa' | 'plain';
+  /** Plain only: positions are an input, or counted from the length of the past. */
+  readonly positions?: 'input' | 'counted';
+  /** Numbers of the layers, as names have them. */
+  readonly layers?: readonly number[];
+  /** Keys and values per layer, in heads; each must divide `heads`. */
+  readonly kvHeads?: readonly number[];
+  readonly heads?: number;
+  /** Of a head; a multiple of 16 for GroupQueryAttention. */
+  readonly size?: number;
+  readonly feedForward?: number;
+  readonly vocabulary?: number;
+  readonly contextLength?: number;
+  readonly kvType?: 'FP32' | 'FP16';
+  readonly logitsType?: 'FP32' | 'FP16';
+  readonly idsType?: 'INT64' | 'INT32';
+  /** Tokens that a token sees, itself among them. Plain only. */
+  readonly window?: number;
+  /** An input that says for how many tokens logits are wanted. */
+  readonly numLogitsToKeep?: boolean;
+  /** Inputs that nobody knows. */
+  readonly unknownInputs?: readonly string[];
+  /** One more state of fixed size, as convolutions have: [batch, hidden, 3]; the last inputs of the first layer are added to the present one. */
+  readonly convolution?: boolean;
+  /** Weights go to this file; `decoderModel` returns what to write to it. */
+  readonly externalFile?: string;
+  readonly seed?: number;
+}
+
+export interface DecoderModel {
+  readonly model: Buffer;
+  /** Contents of `externalFile`. */
+  readonly external: Buffer;
+}
+
+/** Collects a graph node by node. */
+class Graph {
+  readonly nodes: OnnxNode[] = [];
+  readonly initializers: OnnxTensor[] = [];
+  readonly inputs: OnnxValue[] = [];
+  readonly outputs: OnnxValue[] = [];
+  #names = 0;
+
+  input(name: string, datatype: Datatype, shape: OnnxValue['shape']): string {
+    this.inputs.push({ name, datatype, shape });
+    return name;
+  }
+
+  output(name: string, datatype: Datatype, shape: OnnxValue['shape'], from: string): void {
+    this.outputs.push({ name, datatype, shape });
+    this.nodes.push({ op: 'Identity', inputs: [from], outputs: [name] });
+  }
+
+  op(op: string, inputs: readonly string[], attributes: Record<string, OnnxAttribute> = {}, domain?: string): string {
+    return this.ops(op, inputs, 1, attributes, domain)[0]!;
+  }
+
+  ops(
+    op: string,
+    inputs: readonly string[],
+    count: number,
+    attributes: Record<string, OnnxAttribute> = {},
+    domain?: string,
+  ): string[] {
+    const outputs = Array.from({ length: count }, () => `v${this.#names++}`);
+    this.nodes.push({ op, inputs, outputs, attributes, ...(domain ? { domain } : {}) });
+    return outputs;
+  }
+
+  ints(...values: number[]): string {
+    return this.constant({ datatype: 'INT64', shape: [values.length], data: values });
+  }
+
+  scalar(value: number, datatype: Datatype = 'INT64'): string {
+    return this.constant({ datatype, shape: [], data: [value] });
+  }
+
+  constant(tensor: Omit<OnnxTensor, 'name'>): string {
+    const name = `c${this.#names++}`;
+    this.initializers.push({ name, ...tensor });
+    return name;
+  }
+
+  cast(value: string, to: 'FP32' | 'FP16' | 'INT32' | 'INT64' | 'BOOL'): string {
+    return this.op('Cast', [value], { to: { FP32: 1, FP16: 10, INT32: 6, INT64: 7, BOOL: 9 }[to] });
+  }
+}
+
+/** The model, and the contents of its external file (empty without). */
+export function decoderModel(options: DecoderOptions): DecoderModel {
+  const {
+    attention,
+    positions = 'input',
+    layers = [0, 1],
+    heads = 4,
+    size = 16,
+    feedForward = 64,
+    vocabulary = 96,
+    contextLength = 256,
+    kvType = 'FP32',
+    logitsType = 'FP32',
+    idsType = 'INT64',
+    window = 1_000_000,
+    seed = 7,
+  } = options;
+  const kvHeads = options.kvHeads ?? layers.map(() => 2);
+  const hidden = heads * size;
+  const g = new Graph();
+  let seeds = seed * 1000;
+  const weight = (rows: number, columns: number): string => {
+    const tensor = weights(`w${seeds}`, [rows, columns], seeds++);
+    g.initializers.push(tensor);
+    return tensor.name;
+  };
+  const norm = (x: string): string =>
+    g.op('LayerNormalization', [
+      x,
+      g.constant({ datatype: 'FP32', shape: [hidden], data: new Float32Array(hidden).fill(1) }),
+    ]);
+
+  const ids = g.input('input_ids', idsType, ['batch_size', 'sequence_length']);
+  const mask = g.input('attention_mask', idsType, ['batch_size', 'total_sequence_length']);
+  const positionIds =
+    attention === 'plain' && positions === 'input'
+      ? g.input('position_ids', idsType, ['batch_size', 'sequence_length'])
+      : undefined;
+  const keep = options.numLogitsToKeep ? g.input('num_logits_to_keep', 'INT64', []) : undefined;
+  for (const name of options.unknownInputs ?? []) g.input(name, 'FP32', ['batch_size', 8]);
+
+  const embedding = weights('embedding', [vocabulary, hidden], seed);
+  g.initializers.push({ ...embedding, data: (embedding.data as Float32Array).map((x) => x * 10) });
+  let x = g.op('Gather', ['embedding', ids]);
+  const [cosines, sines] = rotations(g, contextLength, size);
+  const shared =
+    attention === 'gqa'
+      ? gqaInputs(g, mask)
+      : plainInputs(g, { mask, ids, positionIds, cosines, sines, window, layer: layers[0]! });
+
+  if (options.convolution) {
+    const past = g.input('past_conv.0', 'FP32', ['batch_size', hidden, 3]);
+    const joined = g.op('Concat', [past, g.op('Transpose', [x], { perm: [0, 2, 1] })], { axis: 2 });
+    g.output(
+      'present_conv.0',
+      'FP32',
+      ['batch_size', hidden, 3],
+      g.op('Slice', [joined, g.ints(-3), g.ints(1_000_000), g.ints(2)]),
+    );
+    // What came three tokens before.
+    const older = g.op('Slice', [joined, g.ints(0), g.ints(-3), g.ints(2)]);
+    x = g.op('Add', [x, g.op('Transpose', [older], { perm: [0, 2, 1] })]);
+  }
+  for (const [l, layer] of layers.entries()) {
+    const kv = kvHeads[l]!;
+    const shape = ['batch_size', kv, 'past_sequence_length', size];
+    const pastKey = g.input(`past_key_values.${layer}.key`, kvType, shape);
+    const pastValue = g.input(`past_key_values.${layer}.value`, kvType, shape);
+    const normed = norm(x);
+    const query = g.op('MatMul', [normed, weight(hidden, hidden)]);
+    const key = g.op('MatMul', [normed, weight(hidden, kv * size)]);
+    const value = g.op('MatMul', [normed, weight(hidden, kv * size)]);
+    const parts = { query, key, value, pastKey, pastValue, heads, kv, size, kvType };
+    const [attended, presentKey, presentValue] =
+      'total' in shared
+        ? gqaAttention(g, { ...parts, ...shared, cosines, sines })
+        : plainAttention(g, { ...parts, ...shared });
+    const presentShape = ['batch_size', kv, 'total_sequence_length', size];
+    g.output(`present.${layer}.key`, kvType, presentShape, presentKey!);
+    g.output(`present.${layer}.value`, kvType, presentShape, presentValue!);
+    x = g.op('Add', [x, g.op('MatMul', [attended!, weight(hidden, hidden)])]);
+    const inner = norm(x);
+    const gate = g.op('MatMul', [inner, weight(hidden, feedForward)]);
+    const up = g.op('MatMul', [inner, weight(hidden, feedForward)]);
+    const gated = g.op('Mul', [g.op('Mul', [gate, g.op('Sigmoid', [gate])]), up]);
+    x = g.op('Add', [x, g.op('MatMul', [gated, weight(feedForward, hidden)])]);
+  }
+  let last = norm(x);
+  if (keep) {
+    const from = g.op('Unsqueeze', [g.op('Neg', [keep]), g.ints(0)]);
+    last = g.op('Slice', [last, from, g.ints(1_000_000), g.ints(1)]);
+  }
+  const logits = g.op('MatMul', [last, weight(hidden, vocabulary)]);
+  const typed = logitsType === 'FP16' ? g.cast(logits, 'FP16') : logits;
+  g.output('logits', logitsType, ['batch_size', 'sequence_length', vocabulary], typed);
+  return encode(g, options.externalFile);
+}
+
+function encode(g: Graph, externalFile: string | undefined): DecoderModel {
+  const external: Buffer[] = [];
+  let offset = 0;
+  const initializers = g.initializers.map((tensor) => {
+    if (externalFile === undefined || !(tensor.data instanceof Float32Array)) return tensor;
+    const bytes = Buffer.from(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength);
+    external.push(bytes);
+    const place = { location: externalFile, offset, length: bytes.length };
+    offset += bytes.length;
+    return { ...tensor, data: undefined, external: place };
+  });
+  const { inputs, outputs, nodes } = g;
+  return {
+    model: buildModel({ name: 'decoder', inputs, outputs, nodes, initializers: initializers as OnnxTensor[] }),
+    external: Buffer.concat(external),
+  };
+}
+
+/** Cosines and sines of every position, [contextLength + 1, size / 2]. */
+function rotations(g: Graph, contextLength: number, size: number): [string, string] {
+  const half = size / 2;
+  const table = (f: (angle: number) => number): string => {
+    const data = Float32Array.from({ length: (contextLength + 1) * half }, (_, i) =>
+      f(Math.floor(i / half) * 10_000 ** (-(i % half) / half)),
+    );
+    return g.constant({ datatype: 'FP32', shape: [contextLength + 1, half], data });
+  };
+  return [table(Math.cos), table(Math.sin)];
+}
+
+/** As the builder makes them of the mask: the last valid index of each row, and the longest length. */
+function gqaInputs(g: Graph, mask: string): { seqlens: string; total: string } {
+  const sums = g.op('ReduceSum', [g.cast(mask, 'INT64'), g.ints(1)], { keepdims: 0 });
+  return {
+    seqlens: g.cast(g.op('Sub', [sums, g.scalar(1)]), 'INT32'),
+    total: g.cast(g.op('Gather', [g.op('Shape', [mask]), g.scalar(1)]), 'INT32'),
+  };
+}
+
+interface Attention {
+  readonly query: string;
+  readonly key: string;
+  readonly value: string;
+  readonly pastKey: string;
+  readonly pastValue: string;
+  readonly heads: number;
+  readonly kv: number;
+  readonly size: number;
+  readonly kvType: 'FP32' | 'FP16';
+}
+
+function gqaAttention(
+  g: Graph,
+  a: Attention & { readonly seqlens: string; readonly total: string; readonly cosines: string; readonly sines: string },
+): string[] {
+  const half = (value: string): string => (a.kvType === 'FP16' ? g.cast(value, 'FP16') : value);
+  const [attended, key, value] = g.ops(
+    'GroupQueryAttention',
+    [
+      half(a.query),
+      half(a.key),
+      half(a.value),
+      a.pastKey,
+      a.pastValue,
+      a.seqlens,
+      a.total,
+      half(a.cosines),
+      half(a.sines),
+    ],
+    3,
+    { num_heads: a.heads, kv_num_heads: a.kv, do_rotary: 1 },
+    'com.microsoft',
+  );
+  return [a.kvType === 'FP16' ? g.cast(attended!, 'FP32') : attended!, key!, value!];
+}
+
+/** Cosines and sines of the new tokens, and what keeps a token from seeing others, [batch, 1, 1, tokens, all tokens]. */
+function plainInputs(
+  g: Graph,
+  o: {
+    readonly mask: string;
+    readonly ids: string;
+    readonly positionIds: string | undefined;
+    readonly cosines: string;
+    readonly sines: string;
+    readonly window: number;
+    readonly layer: number;
+  },
+): { cos: string; sin: string; bias: string } {
+  const [zero, one] = [g.scalar(0), g.scalar(1)];
+  const past = g.op('Gather', [g.op('Shape', [`past_key_values.${o.layer}.key`]), g.scalar(2)]);
+  const all = g.op('Add', [past, g.op('Gather', [g.op('Shape', [o.ids]), one])]);
+  const queries = g.op('Unsqueeze', [g.op('Range', [past, all, one]), g.ints(1)]);
+  const keys = g.op('Range', [zero, all, one]);
+  const causal = g.op('LessOrEqual', [keys, queries]);
+  const near = g.op('Greater', [keys, g.op('Sub', [queries, g.scalar(o.window)])]);
+  const shown = g.op('Unsqueeze', [g.cast(o.mask, 'BOOL'), g.ints(1, 2, 3)]);
+  const seen = g.op('And', [g.op('And', [causal, near]), shown]);
+  const bias = g.op('Where', [seen, g.scalar(0, 'FP32'), g.scalar(-3e38, 'FP32')]);
+  const positions = o.positionIds ?? g.op('Unsqueeze', [g.op('Range', [past, all, one]), g.ints(0)]);
+  const rotation = (table: string): string => g.op('Unsqueeze', [g.op('Gather', [table, positions]), g.ints(1)]);
+  return { cos: rotation(o.cosines), sin: rotation(o.sines), bias };
+}
+
+function plainAttention(
+  g: Graph,
+  a: Attention & { readonly cos: string; readonly sin: string; readonly bias: string },
+): string[] {
+  const split = (value: string, heads: number): string =>
+    g.op('Transpose', [g.op('Reshape', [value, g.ints(0, 0, heads, a.size)])], { perm: [0, 2, 1, 3] });
+  const rotate = (value: string): string => {
+    const [first, second] = g.ops('Split', [value], 2, { axis: -1 });
+    const left = g.op('Sub', [g.op('Mul', [first!, a.cos]), g.op('Mul', [second!, a.sin])]);
+    const right = g.op('Add', [g.op('Mul', [second!, a.cos]), g.op('Mul', [first!, a.sin])]);
+    return g.op('Concat', [left, right], { axis: -1 });
+  };
+  const join = (past: string, value: string): string =>
+    g.op('Concat', [past, a.kvType === 'FP16' ? g.cast(value, 'FP16') : value], { axis: 2 });
+  const full = (value: string): string => (a.kvType === 'FP16' ? g.cast(value, 'FP32') : value);
+  const presentKey = join(a.pastKey, rotate(split(a.key, a.kv)));
+  const presentValue = join(a.pastValue, split(a.value, a.kv));
+  const grouped = g.op('Reshape', [rotate(split(a.query, a.heads)), g.ints(0, a.kv, a.heads / a.kv, -1, a.size)]);
+  const keys = g.op('Transpose', [g.op('Unsqueeze', [full(presentKey), g.ints(2)])], { perm: [0, 1, 2, 4, 3] });
+  const scores = g.op('Mul', [g.op('MatMul', [grouped, keys]), g.scalar(1 / Math.sqrt(a.size), 'FP32')]);
+  const chances = g.op('Softmax', [g.op('Add', [scores, a.bias])], { axis: -1 });
+  const attended = g.op('MatMul', [chances, g.op('Unsqueeze', [full(presentValue), g.ints(2)])]);
+  const merged = g.op('Transpose', [g.op('Reshape', [attended, g.ints(0, a.heads, -1, a.size)])], {
+    perm: [0, 2, 1, 3],
+  });
+  return [g.op('Reshape', [merged, g.ints(0, 0, a.heads * a.size)]), presentKey, presentValue];
+}
