@@ -11,6 +11,7 @@ import { DATATYPES, type Datatype } from '../../src/base/datatype.js';
 import { writeTextModel } from '../support/huggingface.js';
 import { identityModel, slowModel, stringModel, writeModel } from '../support/onnx.js';
 import { startServer } from '../support/server.js';
+import { runFamilies } from './families.js';
 import { runGrpcurl } from './grpcurl.js';
 import { runPython } from './python.js';
 
@@ -59,6 +60,7 @@ try {
   for (const [name, suite] of [
     ['grpcurl', runGrpcurl],
     ['python', runPython],
+    ['families', runFamilies],
   ] as const) {
     const outcome = await suite(server);
     if ('skipped' in outcome) {
