@@ -128,6 +128,8 @@ export interface GenerateHandler {
 
 /** A running generation, as its front end holds it. */
 export interface GenerateCall {
+  /** Tokens of the prompt; 0 or undefined until they are known. */
+  readonly promptTokens?: number;
   /** The caller has gone: no step is made for it any more. Idempotent; nothing is called from here on. */
   cancel(): void;
   /**

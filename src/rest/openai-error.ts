@@ -28,6 +28,27 @@ export function invalidMember(param: string, message: string): OpenAiError {
   return new OpenAiError(400, message, { param });
 }
 
+/** Members that the engine's refusals begin with. */
+const ENGINE_MEMBERS = new Set(
+  (
+    'max_tokens min_tokens temperature top_k top_p min_p repetition_penalty presence_penalty frequency_penalty logprobs seed stop ' +
+    'stop_token_ids logit_bias'
+  ).split(' '),
+);
+
+/** A refusal of the engine with the member that it is about, where that can be told; `promptMember` is what the prompt came in. */
+export function blameMember(error: ServeError, promptMember: string): ServeError | OpenAiError {
+  if (error.code !== 'INVALID_ARGUMENT') return error;
+  const { message } = error;
+  const subject = /^[a-z_]+/.exec(message)?.[0] ?? '';
+  if (ENGINE_MEMBERS.has(subject)) return invalidMember(subject, message);
+  if (subject === 'model') return invalidMember('model', message);
+  if (subject !== 'prompt' && subject !== 'conversation' && subject !== 'token') return error;
+  // Clients cut their conversations when they are told this.
+  const code = / in its context of \d+ tokens/.test(message) ? { code: 'context_length_exceeded' } : {};
+  return new OpenAiError(400, message, { param: promptMember, ...code });
+}
+
 const OPENAI_PATH = /^(?:https?:\/\/[^/?#]*)?\/v1(?:[/?#]|$)/i;
 
 /** The body of an error reply to a request for `url`, in the form that the clients of that path read. */

@@ -49,6 +49,11 @@ class Running implements Producer {
     if (this.#early > 0) call.taken(this.#early);
   }
 
+  /** 0 until they are known, which they are with the first delta. */
+  get promptTokens(): number {
+    return this.answer.end?.promptTokens ?? this.#call?.promptTokens ?? 0;
+  }
+
   /** The engine may give deltas before it has returned the call. */
   taken(deltas: number): void {
     if (this.#call === undefined) this.#early += deltas;
@@ -121,10 +126,8 @@ export class GenerationRun {
     let prompt = 0;
     let cached = 0;
     for (let at = 0; at < this.answers.length; at += request.choices) {
-      const given = request.prompts[at / request.choices]!.prompt;
-      const end = this.answers[at]!.end;
-      prompt += end?.promptTokens ?? (given.kind === 'tokens' ? given.tokens.length : 0);
-      cached += end?.cachedTokens ?? 0;
+      prompt += this.#running[at]!.promptTokens;
+      cached += this.answers[at]!.end?.cachedTokens ?? 0;
     }
     let completion = 0;
     for (const { tokens } of this.#running) completion += tokens;

@@ -17,6 +17,7 @@ import type { InferOptions } from './infer-route.js';
 import { parseChat } from './openai-chat.js';
 import { createPrinter, type OpenAiKind, type Usage } from './openai-chunks.js';
 import { parseCompletion } from './openai-completions.js';
+import { blameMember } from './openai-error.js';
 import { GenerationRun, type GenerationRunHandler } from './openai-generation-run.js';
 import type { OpenAiGeneration } from './openai-sampling.js';
 import { Reservation } from './reservation.js';
@@ -26,6 +27,7 @@ const INLINE_JSON_BYTES = 65_536;
 
 export function createGenerationHandler(options: InferOptions, kind: OpenAiKind): (ex: Exchange) => Promise<void> {
   const { engine, jsonPool, maxInputSize } = options;
+  const promptMember = kind === 'chat' ? 'messages' : 'prompt';
 
   return async (exchange) => {
     const reservation = new Reservation(options.budget);
@@ -80,7 +82,7 @@ export function createGenerationHandler(options: InferOptions, kind: OpenAiKind)
           stream.send('[DONE]');
           stream.end();
         },
-        onError: (error) => stream.fail(error),
+        onError: (error) => stream.fail(blameMember(error, promptMember)),
       };
     }
 
@@ -101,7 +103,7 @@ export function createGenerationHandler(options: InferOptions, kind: OpenAiKind)
             exchange.fail(ServeError.from(error), timing);
           }
         },
-        onError: (error) => exchange.fail(error, timing),
+        onError: (error) => exchange.fail(blameMember(error, promptMember), timing),
       };
     }
   };

@@ -389,7 +389,7 @@ describe('usage', () => {
     [{ include_usage: true }, ['null', 'null', 'null', '2+3']],
     [{ include_usage: true, continuous_usage_stats: true }, ['2+1', '2+2', '2+3', '2+3']],
   ])('with stream options %j stands in %j', async (stream_options, expected) => {
-    const events = await eventsOf(await post('/v1/completions', { prompt: [1, 2], stream: true, stream_options }));
+    const events = await eventsOf(await post('/v1/completions', { prompt: 'x y', stream: true, stream_options }));
     expect(events.pop()).toBe('[DONE]');
     const chunks = events.map((event) => JSON.parse(event) as OpenAI.Completion);
     const shown = chunks.map(({ usage }) => {
@@ -592,5 +592,27 @@ describe('a request is refused with the member that is wrong:', () => {
     const stop = Array.from({ length: 10_000 }, (_, i) => `stop ${i}`);
     await post('/v1/completions', { prompt: 'fail INVALID_ARGUMENT', stop });
     expect(engine.generated[0]!.sampling.stop).toEqual(stop);
+  });
+
+  test.each([
+    ['top_p must be above 0 and at most 1, got 2', 'top_p', null],
+    ["model 'words' takes no conversations: it has no template", 'model', null],
+    ["prompt for model 'words' is empty", 'prompt', null],
+    [
+      "prompt for model 'words' has 600 tokens, at most 511 leave room in its context of 512 tokens",
+      'prompt',
+      'context_length_exceeded',
+    ],
+    ['something else', null, null],
+  ])('by the engine: %s', async (message, param, code) => {
+    const body = { prompt: `refuse ${message}` };
+    expect(await errorOf(await post('/v1/completions', body))).toMatchObject({ message, param, code });
+    const inChat = { messages: user(`refuse ${message}`) };
+    const chatParam = param === 'prompt' ? 'messages' : param;
+    expect(await errorOf(await post('/v1/chat/completions', inChat))).toMatchObject({
+      message,
+      param: chatParam,
+      code,
+    });
   });
 });

@@ -4,6 +4,7 @@
  * Prompts that begin with a name do something else:
  *   fail CODE       onError with that code at once
  *   late CODE       two tokens, then onError
+ *   refuse TEXT     INVALID_ARGUMENT with that text
  *   throw           breaks the contract
  *   hold            nothing, ever
  *   flood           tokens of 64 KiB without end
@@ -51,6 +52,10 @@ class Stream implements GenerateCall {
     this.request = request;
     this.handler = handler;
     this.words = wordsOf(textOf(request.prompt));
+  }
+
+  get promptTokens(): number {
+    return this.words.length;
   }
 
   get isPaused(): boolean {
@@ -155,6 +160,7 @@ export class TokenEngine extends EchoEngine {
     if (modelName !== 'words') {
       stream.fail(new ServeError('NOT_FOUND', `Request for unknown model: '${modelName}' is not found`));
     } else if (kind === 'throw') throw new TypeError('secret detail of a bug');
+    else if (kind === 'refuse') stream.fail(new ServeError('INVALID_ARGUMENT', stream.words.slice(1).join('').trim()));
     else if (kind === 'fail') stream.fail(new ServeError(code!.trim() as ErrorCode, 'it does not work'));
     else this.streams.add(stream);
     this.run();
