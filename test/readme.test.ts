@@ -213,8 +213,8 @@ describe('what README.md says of the code', () => {
     const measured = await startServer({ repository: join(root, 'models') });
     const text = await (await fetch(`http://127.0.0.1:${measured.metricsPort}/metrics`)).text();
     await measured.stop();
-    const served = [...text.matchAll(/^# TYPE ((?:nv|tensorwire)_\w+)/gm)].map((match) => match[1]!);
-    const named = [...readme.matchAll(/`((?:nv|tensorwire)_\w*[a-z])`/g)].map((match) => match[1]!);
+    const served = [...text.matchAll(/^# TYPE ((?:nv_|tensorwire_|vllm:)\w+)/gm)].map((match) => match[1]!);
+    const named = [...readme.matchAll(/`((?:nv_|tensorwire_|vllm:)\w*[a-z])`/g)].map((match) => match[1]!);
     expect([...new Set(named)].sort()).toEqual(served.sort());
   });
 

@@ -54,4 +54,9 @@ export class GenerationCounts {
     inferMs: 0,
     outputMs: 0,
   }));
+
+  /** Whether there is anything to show. */
+  get isUsed(): boolean {
+    return this.generatedTokens > 0 || Object.values(this.cancelled).some((count) => count > 0) || this.failed > 0;
+  }
 }

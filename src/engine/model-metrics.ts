@@ -6,6 +6,7 @@
  */
 import type { Labels, Metrics, Source } from '../base/metrics.js';
 import { PHASES, type Timeline } from '../base/timeline.js';
+import { registerGenerationMetrics } from './generation-metrics.js';
 import { registerMemoryMetrics } from './memory-metrics.js';
 import type { Slot } from './slot.js';
 import type { Arm } from './types.js';
@@ -110,6 +111,7 @@ export function registerModelMetrics(metrics: Metrics, engine: MetricSource): Ob
   );
 
   registerMemoryMetrics(metrics, engine);
+  registerGenerationMetrics(metrics, engine);
 
   const total = metrics.histogram({
     name: 'tensorwire_request_duration_ms',

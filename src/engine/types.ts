@@ -62,9 +62,12 @@ export interface InferRequest {
   readonly deadlineMs: number;
   /** Stamped by the front end up to `decoded`, by the engine from `queued` to `scattered`. */
   readonly timeline: Timeline;
-  /** `infer` of a model that generates text gives the whole text in one response; else it refuses such a model as Triton does. */
+  /** `infer` of a model that generates text gives the whole text, without the prompt, in one response; else it refuses such a model as Triton does. */
   readonly wholeText?: boolean;
-  /** `inferStream` of a model that generates text gives a response for each piece of text, also where no `stream` tensor asks for that. */
+  /**
+   * `inferStream` of a model that generates text gives a response for each token, also where no `stream` (tensor, sampling parameter or
+   * request parameter) asks for that; only `stream` = false undoes it. The prompt is in no response then, unless asked for.
+   */
   readonly streams?: boolean;
   /** As in GenerateRequest; '' where the front end has none. */
   readonly clientKey?: string;
@@ -199,7 +202,9 @@ export interface Engine {
   infer(request: InferRequest, handler: InferHandler): Cancel;
   /**
    * As `infer`, for models that answer a request with several responses: those that generate text, by the tensors that Triton's language
-   * model backends take (`text_input`, `sampling_parameters`, `stream`, ... -> `text_output`, ...). Any other model answers once.
+   * model backends take (`text_input`, `sampling_parameters`, `stream`, ... -> `text_output`, ...). Any other model answers once. A
+   * response counts as one delta for `taken`. Besides the outputs of the model's metadata there are, where `outputs` names them, `token_id`
+   * (INT32) and `token_logit` (FP32, the model's own output): one element for each token of the response, none where it only ends the text.
    */
   inferStream(request: InferRequest, handler: InferStreamHandler): GenerateCall;
   /** Generates text; never throws, `handler` is called (maybe before this returns). INVALID_ARGUMENT for a model that does not. */
