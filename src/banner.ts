@@ -1,5 +1,5 @@
 /**
- * What a person sees at start: where the server listens, which models it has, and a command that makes a first inference.
+ * What a person sees at start: where the server listens, which models it has, and commands that make a first inference and a first text.
  *
  * Called by `src/server.ts`, once, for stdout. Pure text.
  */
@@ -23,6 +23,9 @@ export interface BannerFacts {
 /** Inputs with more elements than this make no command that anybody wants to paste. */
 const MAX_ELEMENTS = 64;
 
+/** What texts begin with. */
+const PROMPT = 'Once upon a time';
+
 /** Models that are listed. */
 const MAX_MODELS = 12;
 
@@ -45,12 +48,15 @@ export function banner(facts: BannerFacts): string {
   if (all.length === 0) lines.push('  none');
   const command = firstInference(facts);
   if (command) lines.push('first inference', `  ${command}`);
+  const text = firstText(facts);
+  if (text) lines.push('first text', `  ${text}`);
   return `${lines.join('\n')}\n`;
 }
 
 /** A curl or grpcurl command for the ready model with the fewest input elements. */
 function firstInference({ metadata, httpUrl, grpcTarget }: BannerFacts): string | undefined {
   const counted = metadata
+    .filter(({ content }) => !content.generation)
     .map((model) => ({ name: model.name, inputs: sampleInputs(model) }))
     .map((model) => ({ model, count: model.inputs.reduce((sum, input) => sum + elements(input), 0) }))
     .filter(({ count }) => count <= MAX_ELEMENTS)
@@ -74,6 +80,23 @@ function firstInference({ metadata, httpUrl, grpcTarget }: BannerFacts): string 
     raw_input_contents: model.inputs.map((input) => sampleBytes(input).toString('base64')),
   };
   return `grpcurl -plaintext -d '${JSON.stringify(request)}' ${grpcTarget} inference.GRPCInferenceService/ModelInfer`;
+}
+
+/** A command that shows a text while it is made; of the first model that makes one. */
+function firstText({ metadata, httpUrl, grpcTarget }: BannerFacts): string | undefined {
+  const model = metadata.find(({ content }) => content.generation);
+  if (!model) return undefined;
+  if (httpUrl) {
+    const path = `v2/models/${encodeURIComponent(model.name)}/generate_stream`;
+    return `curl -sN ${httpUrl}/${path} -d '${JSON.stringify({ text_input: PROMPT })}'`;
+  }
+  if (!grpcTarget) return undefined;
+  const request = {
+    model_name: model.name,
+    inputs: [{ name: 'text_input', datatype: 'BYTES', shape: [1] }],
+    raw_input_contents: [bytesElement(PROMPT).toString('base64')],
+  };
+  return `grpcurl -plaintext -d '${JSON.stringify(request)}' ${grpcTarget} inference.GRPCInferenceService/ModelStreamInfer`;
 }
 
 /** A text where the model takes one, else its raw tensors: pictures are not for pasting. */
@@ -101,6 +124,13 @@ function sampleData(input: TensorMetadata): (number | boolean | string)[] {
 /** Zeros; for each string one that a tokenizer has something to do with. */
 function sampleBytes(input: TensorMetadata): Buffer {
   if (input.datatype !== 'BYTES') return Buffer.alloc(elements(input) * DATATYPES[input.datatype].byteSize);
-  const element = Buffer.concat([Buffer.of(5, 0, 0, 0), Buffer.from('hello')]);
+  const element = bytesElement('hello');
   return Buffer.concat(Array.from({ length: elements(input) }, () => element));
+}
+
+/** After its length, as in raw layout. */
+function bytesElement(text: string): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(Buffer.byteLength(text));
+  return Buffer.concat([length, Buffer.from(text)]);
 }
