@@ -15,6 +15,8 @@ export interface BodyOptions {
   /** Bound on the body, after inflating. */
   readonly maxInputSize: number;
   readonly reservation: Reservation;
+  /** What a client can do whose body is larger; none: the bound is the server's. */
+  readonly advice?: string | undefined;
   /** Where a body of known length gets its memory; the reader gives it back. None: the body may be moved to another thread. */
   readonly memory?: MessagePool | undefined;
 }
@@ -29,7 +31,7 @@ export function readBody(request: IncomingMessage, options: BodyOptions): Promis
   const announced = request.headers['content-length'];
   const length = announced === undefined ? undefined : Number(announced);
   if (length !== undefined && length > options.maxInputSize) {
-    return Promise.reject(bodyTooLarge(length, options.maxInputSize));
+    return Promise.reject(bodyTooLarge(length, options.maxInputSize, options.advice));
   }
   try {
     const inflate = inflater(request.headers['content-encoding']);
@@ -100,7 +102,9 @@ function collectUnknown(
     };
     const reserve = (): void => {
       if (chunks.length === MAX_PIECES) throw invalid(`request body comes in more than ${MAX_PIECES} chunks`);
-      if (size > options.maxInputSize) throw bodyTooLarge(`more than ${options.maxInputSize}`, options.maxInputSize);
+      if (size > options.maxInputSize) {
+        throw bodyTooLarge(`more than ${options.maxInputSize}`, options.maxInputSize, options.advice);
+      }
       if (size <= reserved) return;
       reserved = Math.max(size, Math.min(2 * reserved, options.maxInputSize), GROWTH_BYTES);
       options.reservation.resize(reserved);

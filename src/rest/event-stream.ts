@@ -93,7 +93,11 @@ export class EventStream {
   #flushSoon(): void {
     if (this.#flushing) return;
     this.#flushing = true;
-    process.nextTick(() => this.#flush());
+    process.nextTick(EventStream.#flushNow, this);
+  }
+
+  static #flushNow(stream: EventStream): void {
+    stream.#flush();
   }
 
   #flush(): void {

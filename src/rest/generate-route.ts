@@ -52,6 +52,7 @@ class Running implements Producer {
 export function createGenerateHandler(options: InferOptions, streams: boolean): InferHandler {
   const { engine } = options;
   const maxInputSize = Math.min(options.maxInputSize, MAX_BYTES);
+  const advice = maxInputSize < options.maxInputSize ? 'Send large tensors to infer.' : undefined;
   const writer = new JsonWriter(4096);
 
   return async (exchange, modelName, modelVersion) => {
@@ -70,7 +71,7 @@ export function createGenerateHandler(options: InferOptions, streams: boolean): 
 
     try {
       checkContentType(exchange.request);
-      const body = await readBody(exchange.request, { maxInputSize, reservation });
+      const body = await readBody(exchange.request, { maxInputSize, reservation, advice });
       timeline.lastByte = nowMs();
       // What the members are, only the model says.
       exchange.waitForEngine();

@@ -22,11 +22,15 @@ import { GenerationRun, type GenerationRunHandler } from './openai-generation-ru
 import type { OpenAiGeneration } from './openai-sampling.js';
 import { Reservation } from './reservation.js';
 
+/** Bytes of a body. Whatever is in one comes back to the main thread, and prompts have a bound of their own. */
+const MAX_BYTES = 8 * 1024 * 1024;
 /** JSON beyond this many bytes is parsed off the main thread. */
 const INLINE_JSON_BYTES = 65_536;
 
 export function createGenerationHandler(options: InferOptions, kind: OpenAiKind): (ex: Exchange) => Promise<void> {
-  const { engine, jsonPool, maxInputSize } = options;
+  const { engine, jsonPool } = options;
+  const maxInputSize = Math.min(options.maxInputSize, MAX_BYTES);
+  const advice = maxInputSize < options.maxInputSize ? 'No model reads as much text.' : undefined;
   const promptMember = kind === 'chat' ? 'messages' : 'prompt';
 
   return async (exchange) => {
@@ -48,7 +52,7 @@ export function createGenerationHandler(options: InferOptions, kind: OpenAiKind)
 
     try {
       checkContentType(exchange.request);
-      const body = await readBody(exchange.request, { maxInputSize, reservation });
+      const body = await readBody(exchange.request, { maxInputSize, reservation, advice });
       timeline.lastByte = nowMs();
       const object = body.length > INLINE_JSON_BYTES ? await jsonPool.parseObject(body) : parseJsonObject(body);
       const request = kind === 'chat' ? parseChat(object) : parseCompletion(object);

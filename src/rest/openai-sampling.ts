@@ -31,6 +31,8 @@ export interface OpenAiPrompt {
 /** Most answers to one request, over all its prompts. */
 export const MAX_CHOICES = 128;
 const MAX_N = 16;
+/** It is kept for as long as its requests wait. */
+const MAX_USER_LENGTH = 256;
 
 /** The name of the model to ask. */
 export function takeModel(members: Members): string {
@@ -85,7 +87,7 @@ export function takeDelivery(members: Members): Pick<OpenAiGeneration, 'choices'
     inner.ignore('include_obfuscation');
     inner.finish('a stream');
   }
-  return { choices, stream, usage, user: members.string('user') ?? '' };
+  return { choices, stream, usage, user: members.string('user')?.slice(0, MAX_USER_LENGTH) ?? '' };
 }
 
 /** Members for other purposes of OpenAI's: billing, storage, caching. Nothing of the answer depends on them. */

@@ -43,11 +43,14 @@ export function errorBody(message: string): string {
   return JSON.stringify({ error: message.toWellFormed() });
 }
 
+/** How a larger body can be sent, where the bound is the server's. */
+const INCREASE_LIMIT = 'Use --http-max-input-size to increase the limit.';
+
 /** 413 with the text that Triton's users know. */
-export function bodyTooLarge(bytes: number | string, maxInputSize: number): HttpError {
+export function bodyTooLarge(bytes: number | string, maxInputSize: number, advice = INCREASE_LIMIT): HttpError {
   return new HttpError(
     413,
-    `request JSON size of ${bytes} bytes exceeds the maximum allowed input size of ${maxInputSize} bytes. Use --http-max-input-size to increase the limit.`,
+    `request JSON size of ${bytes} bytes exceeds the maximum allowed input size of ${maxInputSize} bytes. ${advice}`,
   );
 }
 

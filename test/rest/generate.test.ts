@@ -167,6 +167,7 @@ describe('generate', () => {
     expect((await front.post('/v2/models/words/generate', bytes)).status).toBe(400);
     const large = await post('words/generate', { text_input: 'x'.repeat(1024 * 1024) });
     expect(large.status).toBe(413);
+    expect(await large.text()).toContain('maximum allowed input size of 1048576 bytes. Send large tensors to infer.');
     expect((await post('none/generate', {})).status).toBe(404);
     expect((await post('none/generate_stream', {})).status).toBe(404);
   });

@@ -583,6 +583,12 @@ describe('a request is refused with the member that is wrong:', () => {
     expect(await errorOf(response)).toMatchObject({ message: expect.stringContaining('invalid UTF-8') });
   });
 
+  test('more text than any model reads', async () => {
+    const response = await post('/v1/completions', { prompt: 'x'.repeat(8 * 1024 * 1024) });
+    expect(response.status).toBe(413);
+    expect(await errorOf(response)).toMatchObject({ code: 'request_too_large' });
+  });
+
   test('and of a member that is there twice the last counts', async () => {
     const response = await post('/v1/completions', '{"model":"words","prompt":7,"prompt":"x","n":99,"n":2}');
     expect(((await response.json()) as OpenAI.Completion).choices).toHaveLength(2);
