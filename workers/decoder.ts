@@ -16,6 +16,7 @@ import type { Decoder } from './decoder-types.js';
 import { assertExternalDataInside } from './external-data.js';
 import { readValues } from './onnx-edit.js';
 import { type ModelSkeleton, readOnnx } from './onnx-graph.js';
+import { countedPositions } from './onnx-positions.js';
 import { TAP_MIN_OPSET, type Tap, tapDecoder } from './onnx-tap.js';
 import { failureOf } from './ort-error.js';
 import { createSession, freeBytes, ortOptions, readModel } from './session-create.js';
@@ -51,7 +52,8 @@ export async function loadDecoder(spec: GenerationSpec): Promise<Decoder> {
 async function fromGraph(spec: GenerationSpec, bytes: Uint8Array, model: ModelSkeleton): Promise<Decoder> {
   const values = readValues(bytes);
   const ports = readPorts(model, values, spec.names);
-  const { candidates, reason } = layoutsOf(model, ports, spec);
+  const counted = ports.positionIds ? undefined : countedPositions(model);
+  const { candidates, reason } = layoutsOf(model, ports, spec, counted !== undefined);
   const notes: string[] = [];
   const sizes = {
     maxSequences: spec.maxSequences,
@@ -61,14 +63,16 @@ async function fromGraph(spec: GenerationSpec, bytes: Uint8Array, model: ModelSk
   if (candidates.length === 0) notes.push(`sequences run one at a time: ${reason}`);
   else {
     const kv = ports.kv as readonly KvPort[];
-    const tap = tapDecoder(bytes, model, ports, kv, values.outputs);
+    const tap = tapDecoder(bytes, model, { ports, kv, counted, outputs: values.outputs });
+    const positionIds =
+      tap.positionIds === undefined ? ports.positionIds : ({ name: tap.positionIds, type: 'int64' } as const);
     const session = await sessionOf(spec, model, tap);
     try {
       const decoder = await firstRight(
         candidates,
         toleranceOf(model, ports, notes),
         notes,
-        (layout) => new BatchedDecoder({ session, ports, kv, tap, layout, ...sizes }),
+        (layout) => new BatchedDecoder({ session, ports: { ...ports, positionIds }, kv, tap, layout, ...sizes }),
       );
       if (decoder) return decoder;
     } catch (error) {
@@ -78,7 +82,7 @@ async function fromGraph(spec: GenerationSpec, bytes: Uint8Array, model: ModelSk
     await session.release();
     notes.push('sequences run one at a time');
   }
-  const tap = tapDecoder(bytes, model, ports, undefined, values.outputs);
+  const tap = tapDecoder(bytes, model, { ports, kv: undefined, counted: undefined, outputs: values.outputs });
   const session = await sessionOf(spec, model, tap);
   try {
     const decoder = new AloneDecoder({ session, ports, logits: tap.logits, ...sizes });
@@ -134,6 +138,7 @@ function layoutsOf(
   { graph, opset }: ModelSkeleton,
   { kv, attentionMask, positionIds }: DecoderPorts,
   { slidingWindow, contextLength }: GenerationSpec,
+  countedByRange: boolean,
 ): { readonly candidates: readonly Exclude<KvLayout, 'alone'>[]; readonly reason: string } {
   const none = (reason: string) => ({ candidates: [], reason });
   if (typeof kv === 'string') return none(kv);
@@ -141,8 +146,9 @@ function layoutsOf(
   if (opset < TAP_MIN_OPSET) return none(`its operator set ${opset} is older than ${TAP_MIN_OPSET}`);
   const has = (op: string) => graph.nodes.some((node) => node.op === op);
   if (has('GroupQueryAttention')) return { candidates: ['right'], reason: '' };
-  // Graphs without position ids count past tokens, masked or not; only those that add up the mask know better.
-  if (!positionIds && !has('CumSum')) return none('it counts positions itself and has no input for them');
+  // Others count past tokens, masked or not; only those that add up the mask know better.
+  if (!positionIds && !countedByRange && !has('CumSum'))
+    return none('it counts positions itself and has no input for them');
   return { candidates: slidingWindow >= contextLength ? ['holes', 'left'] : ['left'], reason: '' };
 }
 

@@ -38,21 +38,35 @@ export interface Tap {
   /** INT64 [batch, heads, new tokens, 1] for each number of heads: where the new tokens lie in `present`. */
   readonly indexes: ReadonlyMap<number, string>;
   readonly groups: readonly TapGroup[];
+  /** INT64 [batch, new tokens], fed in place of what the graph counts; undefined where `counted` is. */
+  readonly positionIds: string | undefined;
   /** Whether the head sees only the last token. */
   readonly lastTokenOnly: boolean;
 }
 
-/** The model with the tap; without keys and values, which stay outputs as they are, where `kv` is undefined. */
-export function tapDecoder(
-  bytes: Uint8Array,
-  model: ModelSkeleton,
-  ports: DecoderPorts,
-  kv: readonly KvPort[] | undefined,
-  outputs: readonly GraphValue[],
-): Tap {
+export interface TapOptions {
+  readonly ports: DecoderPorts;
+  /** State that comes through the tap; undefined for state that stays an output as it is. */
+  readonly kv: readonly KvPort[] | undefined;
+  /** As onnx-positions.ts finds them. */
+  readonly counted: ReadonlyMap<number, readonly number[]> | undefined;
+  /** Those of the file. */
+  readonly outputs: readonly GraphValue[];
+}
+
+/** The model with the tap. */
+export function tapDecoder(bytes: Uint8Array, model: ModelSkeleton, options: TapOptions): Tap {
+  const { ports, kv, counted, outputs } = options;
   const name = namer(model);
   const nodes: NewNode[] = [];
   const renamed = new Map<number, ReadonlyMap<number, string>>();
+  const inputs: GraphValue[] = [];
+
+  const positionIds = counted && name('position_ids');
+  if (positionIds) {
+    for (const [node, at] of counted) renamed.set(node, new Map(at.map((input) => [input, positionIds])));
+    inputs.push({ name: positionIds, elementType: ELEMENT.INT64, dims: [name('batch'), name('new_tokens')] });
+  }
 
   const head = ports.numLogitsToKeep ? undefined : headOf(model, ports.logits);
   if (head) {
@@ -80,8 +94,8 @@ export function tapDecoder(
 
   if (!kv) {
     const states = outputs.filter((value) => ports.states.some(({ present }) => present === value.name));
-    const edited = editGraph(bytes, { nodes, inputs: [], outputs: [logitsValue, ...states], renamed });
-    return { bytes: edited, logits, indexes: new Map(), groups: [], lastTokenOnly: head !== undefined };
+    const edited = editGraph(bytes, { nodes, inputs, outputs: [logitsValue, ...states], renamed });
+    return { bytes: edited, logits, indexes: new Map(), groups: [], positionIds, lastTokenOnly: head !== undefined };
   }
   const indexes = new Map(kv.map(({ heads }) => [heads, name(`index_${heads}`)]));
   const groups = groupsOf(kv, name);
@@ -98,13 +112,12 @@ export function tapDecoder(
     });
     nodes.push({ op: 'Concat', inputs: parts, outputs: [group.output], attributes: { axis: 0 } });
   }
+  for (const [heads, index] of indexes) {
+    inputs.push({ name: index, elementType: ELEMENT.INT64, dims: [name('batch'), heads, name('new_tokens'), 1] });
+  }
   const edited = editGraph(bytes, {
     nodes,
-    inputs: [...indexes].map(([heads, index]) => ({
-      name: index,
-      elementType: ELEMENT.INT64,
-      dims: [name('batch'), heads, name('new_tokens'), 1],
-    })),
+    inputs,
     outputs: [
       logitsValue,
       ...groups.map(({ output, type, heads, size }, g) => ({
@@ -115,7 +128,7 @@ export function tapDecoder(
     ],
     renamed,
   });
-  return { bytes: edited, logits, indexes, groups, lastTokenOnly: head !== undefined };
+  return { bytes: edited, logits, indexes, groups, positionIds, lastTokenOnly: head !== undefined };
 }
 
 function constant(output: string, value: number | readonly number[]): NewNode {

@@ -11,8 +11,8 @@ import type { OnnxAttribute, OnnxNode, OnnxTensor, OnnxValue } from './onnx-enco
 export interface DecoderOptions {
   /** GroupQueryAttention with its own rotation and no position ids, or plain operators. */
   readonly attention: 'gqa' | 'plain';
-  /** Plain only: positions are an input, or counted from the length of the past. */
-  readonly positions?: 'input' | 'counted';
+  /** Plain only: an input, or counted from the length of the past and turned into angles, or looked up in a table. */
+  readonly positions?: 'input' | 'counted' | 'counted-table';
   /** Numbers of the layers, as names have them. */
   readonly layers?: readonly number[];
   /** Keys and values per layer, in heads; each must divide `heads`. */
@@ -146,7 +146,17 @@ export function decoderModel(options: DecoderOptions): DecoderModel {
   const shared =
     attention === 'gqa'
       ? gqaInputs(g, mask)
-      : plainInputs(g, { mask, ids, positionIds, cosines, sines, window, layer: layers[0]! });
+      : plainInputs(g, {
+          mask,
+          ids,
+          positionIds,
+          cosines,
+          sines,
+          angles: positions === 'counted',
+          size,
+          window,
+          layer: layers[0]!,
+        });
 
   if (options.convolution) {
     const past = g.input('past_conv.0', 'FP32', ['batch_size', hidden, 3]);
@@ -281,6 +291,9 @@ function plainInputs(
     readonly positionIds: string | undefined;
     readonly cosines: string;
     readonly sines: string;
+    /** Angles are computed, not looked up. */
+    readonly angles: boolean;
+    readonly size: number;
     readonly window: number;
     readonly layer: number;
   },
@@ -296,6 +309,12 @@ function plainInputs(
   const seen = g.op('And', [g.op('And', [causal, near]), shown]);
   const bias = g.op('Where', [seen, g.scalar(0, 'FP32'), g.scalar(-3e38, 'FP32')]);
   const positions = o.positionIds ?? g.op('Unsqueeze', [g.op('Range', [past, all, one]), g.ints(0)]);
+  if (o.angles) {
+    const frequencies = Float32Array.from({ length: o.size / 2 }, (_, i) => 10_000 ** ((-2 * i) / o.size));
+    const steps = g.constant({ datatype: 'FP32', shape: [o.size / 2], data: frequencies });
+    const angles = g.op('Mul', [g.op('Unsqueeze', [g.cast(positions, 'FP32'), g.ints(1, 3)]), steps]);
+    return { cos: g.op('Cos', [angles]), sin: g.op('Sin', [angles]), bias };
+  }
   const rotation = (table: string): string => g.op('Unsqueeze', [g.op('Gather', [table, positions]), g.ints(1)]);
   return { cos: rotation(o.cosines), sin: rotation(o.sines), bias };
 }

@@ -51,6 +51,22 @@ const kinds: readonly Kind[] = [
     options: { attention: 'plain', window: 12 },
     slidingWindow: 12,
   },
+  {
+    name: 'plain operators that count positions',
+    layout: 'holes',
+    options: { attention: 'plain', positions: 'counted' },
+  },
+  {
+    name: 'plain operators that count positions, with a window',
+    layout: 'left',
+    options: { attention: 'plain', positions: 'counted', window: 12 },
+    slidingWindow: 12,
+  },
+  {
+    name: 'plain operators that look up counted positions',
+    layout: 'alone',
+    options: { attention: 'plain', positions: 'counted-table' },
+  },
   { name: 'a convolution beside attention', layout: 'alone', options: { attention: 'plain', convolution: true } },
 ];
 
