@@ -3,9 +3,9 @@
  *
  *   | flag 1 | length 4, big-endian | message | ...
  *
- * Called by the gate. A unary call is received here and served without grpc-js: each chunk is copied into place when it arrives, in
- * memory that is used again. Of streaming calls grpc-js sees only what passed: after an error it would go on reading for ever, it
- * takes any flag byte, and it knows no bound over all calls.
+ * Called by the gate and by what serves calls of one request message without grpc-js (`message-reader.ts` reads those of many): each
+ * chunk is copied into place when it arrives, in memory that is used again. Of the calls that grpc-js serves it sees only what passed:
+ * after an error it would go on reading for ever, it takes any flag byte, and it knows no bound over all calls.
  */
 import { Duplex } from 'node:stream';
 import { nowMs } from '../base/clock.js';
@@ -34,12 +34,12 @@ export function guardBody(call: GatedCall, attach: () => void): void {
   }
 }
 
-/** Receives a unary call, then has `serve` answer it. */
-export function receiveUnary(call: GatedCall, serve: (call: GatedCall) => void): void {
+/** Receives a call of one request message, then has `serve` answer it. */
+export function receiveOne(call: GatedCall, serve: (call: GatedCall) => void): void {
   call.relayData = ignore;
   call.relayEnd = () => {
     if (call.framing.messages > 0) serve(call);
-    else call.refuse('UNIMPLEMENTED', `Received no request message for unary method ${call.method.path}`);
+    else call.refuse('UNIMPLEMENTED', `Received no request message for method ${call.method.path}`);
   };
   // A stream that fails also closes, which is where the call ends.
   call.stream.on('error', ignore);
@@ -127,9 +127,9 @@ function isComplete({ framing }: GatedCall): boolean {
   return framing.bodyLeft === 0 && framing.headFill === 0;
 }
 
-/** Puts `bytes` of a unary message from `chunk` where they belong. */
+/** Puts `bytes` of the one message from `chunk` where they belong. */
 function keep(call: GatedCall, chunk: Buffer, at: number, bytes: number): void {
-  if (call.method.kind !== 'unary') return;
+  if (!call.method.isBare) return;
   const { length, bodyLeft } = call.framing;
   if (bytes === length) {
     const view = chunk.subarray(at, at + bytes);

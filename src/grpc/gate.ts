@@ -8,7 +8,7 @@ import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { nowMs } from '../base/clock.js';
 import { printable } from '../base/errors.js';
 import { Timeline } from '../base/timeline.js';
-import { guardBody, receiveUnary } from './body-guard.js';
+import { guardBody } from './body-guard.js';
 import { type CallOwner, GatedCall, refuseStream, respondAndClose } from './gated-call.js';
 import { parseGrpcTimeoutMs } from './grpc-timeout.js';
 import type { MethodTable } from './method.js';
@@ -23,15 +23,18 @@ const FIELD_OVERHEAD = 32;
 /** Longest delay a timer can hold; a deadline beyond it (24.8 days) is kept but never fires. */
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
+/** Triton's: the first error of a stream is to end it as a real status. */
+const GRPC_ERROR_HEADER = 'triton_grpc_error';
+
 const CONTENT_TYPE = /^application\/grpc(\+proto)?[\t ]*(;.*)?$/i;
 
 export interface GateOptions {
   readonly methods: MethodTable;
-  /** What serves unary calls without grpc-js, by full path. */
-  readonly unary: ReadonlyMap<string, (call: GatedCall) => void>;
+  /** What takes calls over that are served without grpc-js, by full path. */
+  readonly bare: ReadonlyMap<string, (call: GatedCall) => void>;
   readonly owner: CallOwner;
   isDraining(): boolean;
-  /** Told of an exception on the way into grpc-js. */
+  /** Told of an exception on the way in. */
   onFault(error: unknown): void;
 }
 
@@ -48,13 +51,10 @@ export function createGate(options: GateOptions, next: StreamListener): StreamLi
   return (stream, headers, flags, rawHeaders) => {
     const call = admit(options, stream, headers, rawHeaders);
     if (call === undefined) return;
-    const serve = options.unary.get(call.method.path);
-    if (serve !== undefined) {
-      receiveUnary(call, serve);
-      return;
-    }
     try {
-      guardBody(call, () => next(stream, headers, flags, rawHeaders));
+      const take = options.bare.get(call.method.path);
+      if (take !== undefined) take(call);
+      else guardBody(call, () => next(stream, headers, flags, rawHeaders));
     } catch (error) {
       // Nothing else would catch it: we are called from an event of the HTTP/2 session.
       options.onFault(error);
@@ -94,6 +94,7 @@ function admit(
   }
   if (headers['grpc-timeout'] !== undefined && !setDeadline(call, headers)) return undefined;
   if (headers['grpc-encoding'] !== undefined && !setEncoding(call, headers)) return undefined;
+  call.hasGrpcErrors = headers[GRPC_ERROR_HEADER] === 'true';
   return call;
 }
 
@@ -111,7 +112,7 @@ function setDeadline(call: GatedCall, headers: IncomingHttpHeaders): boolean {
     return false;
   }
   call.deadlineMs = call.timeline.firstByte + timeoutMs;
-  if (call.method.kind === 'unary') {
+  if (call.method.isBare) {
     delete headers['grpc-timeout'];
     if (timeoutMs <= TIMER_MAX_MS) call.startTimer(timeoutMs);
   } else if (timeoutMs > TIMER_MAX_MS) {
@@ -125,12 +126,12 @@ function setEncoding(call: GatedCall, headers: IncomingHttpHeaders): boolean {
   const encoding = String(headers['grpc-encoding']);
   delete headers['grpc-encoding'];
   if (encoding === 'identity') return true;
-  const unary = call.method.kind === 'unary';
-  if (unary && (encoding === 'gzip' || encoding === 'deflate')) {
+  const { isBare } = call.method;
+  if (isBare && (encoding === 'gzip' || encoding === 'deflate')) {
     call.encoding = encoding;
     return true;
   }
-  const accepted = unary ? 'identity,deflate,gzip' : 'identity';
+  const accepted = isBare ? 'identity,deflate,gzip' : 'identity';
   call.refuse('UNIMPLEMENTED', `unsupported grpc-encoding "${printable(encoding)}", expected one of ${accepted}`, {
     'grpc-accept-encoding': accepted,
   });

@@ -3,9 +3,12 @@
  *
  *   receiving --message and half-close--> handling --reply--> replying --stream closed--> gone
  *       |                                    |
- *       +------------ refuse() --------------+---------------> gone          (streaming RPCs: receiving -> streaming -> gone)
+ *       |                                    |                ^
+ *       |                                    +--first message--> streaming --status--> replying
+ *       |                                    |
+ *       +------------ refuse() --------------+---------------> gone          (by grpc-js: receiving -> streaming -> gone)
  *
- * Made by the gate, found again by handlers through `gatedCall`. Owns the call's share of the byte budget, its deadline timer, and the
+ * A bidirectional call is streaming from its headers on. Made by the gate, found again by handlers through `gatedCall`. Owns the call's share of the byte budget, its deadline timer, and the
  * one way to end a call that grpc-js does not know of. Must not know a message's content.
  */
 import type { ServerHttp2Stream } from 'node:http2';
@@ -24,7 +27,7 @@ const NO_BYTES = Buffer.alloc(0);
 /** A server stream that may carry its call. */
 export type GatedStream = ServerHttp2Stream & { [CALL]?: GatedCall };
 
-/** How one call ended, told once per call to a known RPC that takes one message. */
+/** How one request ended: told once per call to a known RPC that takes one message, and per message of ModelStreamInfer. */
 export interface FinishedCall {
   /** Last part of the method's path. */
   readonly rpc: string;
@@ -79,6 +82,20 @@ export class GatedCall {
   replyBytes = 0;
   /** The call has its outcome: a reply, a refusal, or a caller that left. Handlers look before they answer. */
   done = false;
+  /** The caller wants the first error of a stream as its status. */
+  hasGrpcErrors = false;
+  /** When the first byte of a message came that is not whole yet, and how much of it is there; 0 = there is none. For the sweep. */
+  partialSinceMs = 0;
+  partialBytes = 0;
+  /** Frames of a streamed reply that the socket has not taken, and when it last took one. */
+  unflushed = 0;
+  flushedMs = 0;
+  /** Generations that still write to this call: while there are any, how long it may stall is the engine's to say. */
+  generations = 0;
+  /** The reply was not read when its status was decided: waiting longer is of no use. */
+  isStalled = false;
+  /** Ends a reply of which messages have been sent by a status behind them; set where there is such a reply. */
+  endReply: ((code: ErrorCode, message: string) => void) | undefined;
   /** Called once when the call ends without a reply (caller gone, deadline passed, refused). */
   onGone: (() => void) | undefined;
   arm: Arm | undefined;
@@ -123,6 +140,14 @@ export class GatedCall {
     return true;
   }
 
+  /** Gives back a part of what this call holds. */
+  releaseBytes(bytes: number): void {
+    // All of it may have been given back before: when the call ended.
+    const held = Math.min(bytes, this.#reservedBytes);
+    this.#owner.budget.release(held);
+    this.#reservedBytes -= held;
+  }
+
   /** Gives back all this call holds. */
   release(): void {
     if (this.#reservedBytes === 0) return;
@@ -147,26 +172,34 @@ export class GatedCall {
 
   /** Tells the observer; after `finish`, once. */
   report(status: 'OK' | ErrorCode): void {
-    if (this.method.kind === 'bidi') return;
-    this.#owner.onFinished({
-      rpc: this.method.rpc,
-      arm: this.arm,
-      modelName: this.modelName,
-      status,
-      timeline: this.timeline,
-    });
+    if (this.method.kind !== 'bidi') this.reportRequest(status, this);
+  }
+
+  /** Tells the observer of one of this call's requests, once. */
+  reportRequest(status: 'OK' | ErrorCode, { arm, modelName, timeline }: Omit<FinishedCall, 'rpc' | 'status'>): void {
+    this.#owner.onFinished({ rpc: this.method.rpc, arm, modelName, status, timeline });
+  }
+
+  /** The caller's address without its port: whoever asks from there takes turns with others; '' when it has gone. */
+  get peer(): string {
+    return this.stream.session?.socket?.remoteAddress ?? '';
   }
 
   /**
-   * Ends the call by a status and no message, then closes the stream, so that a client that goes on sending is not read for ever.
-   * Does nothing once the call has its outcome.
+   * Ends the call by a status, behind what was sent of a streamed reply, then closes the stream, so that a client that goes on sending
+   * is not read for ever. Does nothing once the call has its outcome.
    */
   refuse(code: ErrorCode, message: string, headers: Record<string, string> = {}): void {
     if (!this.finish()) return;
     this.timeline.encoded = nowMs();
-    refuseStream(this.stream, code, message, { 'server-timing': this.timeline.serverTiming(), ...headers });
-    this.onGone?.();
-    this.release();
+    if (this.endReply !== undefined && this.stream.headersSent) {
+      this.endReply(code, message);
+      this.onGone?.();
+    } else {
+      refuseStream(this.stream, code, message, { 'server-timing': this.timeline.serverTiming(), ...headers });
+      this.onGone?.();
+      this.release();
+    }
     this.report(code);
   }
 
@@ -229,7 +262,8 @@ export function respondAndClose(stream: ServerHttp2Stream, headers: Record<strin
   setImmediate(closeAnswered, stream);
 }
 
-function closeAnswered(stream: ServerHttp2Stream): void {
+/** Stops a caller from sending on once it has its status. */
+export function closeAnswered(stream: ServerHttp2Stream): void {
   if (stream.destroyed) return;
   stream.close(constants.NGHTTP2_NO_ERROR);
   // Node destroys a stream closed without error only after its readable side was consumed.

@@ -62,7 +62,7 @@ export function addHealth(registry: Registry, { protos, engine, services }: Heal
   );
 
   const { path, requestDeserialize, responseSerialize } = methodOf(protos, HEALTH_SERVICE, 'Watch');
-  addMethod(registry, { path, kind: 'serverStream', maxMessageBytes: HEALTH_REQUEST_BYTES });
+  addMethod(registry, { path, kind: 'serverStream', isBare: false, maxMessageBytes: HEALTH_REQUEST_BYTES });
   registry.server.register(
     path,
     (call: ServerWritableStream<HealthRequest, HealthResponse>) => {

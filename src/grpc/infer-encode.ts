@@ -1,7 +1,7 @@
 /**
  * Writes ModelInferResponse of both packages: the exact size first, then heads and tensor bytes straight into the frame that is sent.
  *
- * Called from within the engine's `onResponse`; `unary.ts` asks for `byteLength`, takes memory for the frame, and has `copy` write into
+ * Called from within the engine's `onResponse`; `unary.ts` (or `stream-reply.ts`) asks for `byteLength`, takes memory for the frame, and has `copy` write into
  * it while the outputs are still lent. So tensor bytes are copied exactly once. Must not keep the response.
  */
 import type { InferOutput, InferResponse } from '../engine/types.js';
@@ -18,7 +18,12 @@ export interface EncodedResponse {
 
 /** `inference.ModelInferResponse`: raw_output_contents has one entry per output, also for those of no elements. */
 export function encodeModelInferResponse(response: InferResponse): EncodedResponse {
-  return new RawOutputResponse(response);
+  return new RawOutputResponse(response, NO_PARAMETERS);
+}
+
+/** The same with response parameters, which are given as the fields that they are on the wire. */
+export function encodeParametrizedResponse(response: InferResponse, parameters: Uint8Array): EncodedResponse {
+  return new RawOutputResponse(response, parameters);
 }
 
 /** `inference.v1.ModelInferResponse`. */
@@ -26,15 +31,20 @@ export function encodeModelInferResponseV1(response: InferResponse): EncodedResp
   return new TensorDataResponse(response);
 }
 
+const NO_PARAMETERS = new Uint8Array(0);
+
 class RawOutputResponse implements EncodedResponse {
   readonly byteLength: number;
   private readonly response: InferResponse;
+  private readonly parameters: Uint8Array;
   /** For each output: bytes of its shape, bytes of its InferOutputTensor. */
   private readonly sizes: number[] = [];
 
-  constructor(response: InferResponse) {
+  constructor(response: InferResponse, parameters: Uint8Array) {
     this.response = response;
+    this.parameters = parameters;
     let total = textField(response.modelName) + textField(response.modelVersion) + textField(response.id);
+    total += parameters.byteLength;
     for (const output of response.outputs) {
       const shape = shapeBytes(output.shape);
       const tensor = textField(output.name) + textField(output.datatype) + (shape === 0 ? 0 : delimited(shape));
@@ -50,6 +60,7 @@ class RawOutputResponse implements EncodedResponse {
     writer.text(10, response.modelName);
     writer.text(18, response.modelVersion);
     writer.text(26, response.id);
+    if (this.parameters.byteLength > 0) writer.bytes(this.parameters);
     for (let index = 0; index < response.outputs.length; index++) {
       const output = response.outputs[index]!;
       writer.head(42, sizes[2 * index + 1]!);
@@ -123,12 +134,12 @@ function tensorDataBytes(output: InferOutput, shape: number): number {
 }
 
 /** Size of a string field; the empty string is not written. */
-function textField(text: string): number {
+export function textField(text: string): number {
   return text === '' ? 0 : delimited(textBytes(text));
 }
 
 /** Size of a delimited field: all our field numbers have tags of one byte. */
-function delimited(length: number): number {
+export function delimited(length: number): number {
   return 1 + varintBytes(length) + length;
 }
 

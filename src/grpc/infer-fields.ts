@@ -6,7 +6,7 @@
  */
 import { invalid, printable } from '../base/errors.js';
 import type { Parameters } from '../engine/types.js';
-import { DELIMITED, FIXED64, VARINT, type WireReader } from './wire-reader.js';
+import { DELIMITED, FIXED64, VARINT, WireReader } from './wire-reader.js';
 
 /** Inputs, requested outputs and raw entries of one request, each. */
 export const MAX_TENSORS = 256;
@@ -124,6 +124,22 @@ function readInferParameterValue(reader: WireReader): boolean | number | bigint 
 function exact(hi: number, lo: number): number | bigint {
   const value = hi * 0x1_0000_0000 + (lo >>> 0);
   return Number.isSafeInteger(value) ? value : (BigInt(hi) << 32n) | BigInt(lo >>> 0);
+}
+
+/** The `id` of a ModelInferRequest that could not be decoded: what there is of it before the fault, else ''. */
+export function readRequestId(bytes: Buffer): string {
+  const reader = new WireReader(bytes, 'ModelInferRequest');
+  let id = '';
+  try {
+    while (reader.pos < reader.limit) {
+      const tag = reader.tag();
+      if (tag === 26) id = reader.text();
+      else reader.skip(tag);
+    }
+  } catch {
+    // The fault itself has been told.
+  }
+  return id;
 }
 
 /** One entry of a `map<string, string>`, set in `map`; the last of equal keys wins, what is missing is ''. */

@@ -1,7 +1,7 @@
 /**
  * inference.GRPCInferenceService: the Open Inference Protocol with Triton's extensions.
  *
- * Called by `server.ts` once. ModelInfer is `model-infer.ts`'s. Must not validate tensors, pick versions or know a model's state: it
+ * Called by `server.ts` once. ModelInfer is `model-infer.ts`'s, ModelStreamInfer `model-stream-infer.ts`'s. Must not validate tensors, pick versions or know a model's state: it
  * asks the engine.
  */
 import type { ErrorCode } from '../base/errors.js';
@@ -21,7 +21,6 @@ interface ModelRef {
 
 /** RPCs that exist in the proto and answer an error; Triton's texts where clients match them. */
 const REFUSED: Readonly<Record<string, { code: ErrorCode; message: string }>> = {
-  ModelStreamInfer: unimplemented('ModelStreamInfer is not supported: use ModelInfer'),
   RepositoryModelLoad: modelControl(),
   RepositoryModelUnload: modelControl(),
   SystemSharedMemoryStatus: sharedMemory('SystemSharedMemoryStatus'),
@@ -34,7 +33,7 @@ const REFUSED: Readonly<Record<string, { code: ErrorCode; message: string }>> = 
   LogSettings: unimplemented('LogSettings is not supported: log settings are fixed at start'),
 };
 
-/** Registers every RPC of the service but ModelInfer. */
+/** Registers every RPC of the service but those of inference. */
 export function addInferenceService(registry: Registry, protos: Protos, engine: Engine): void {
   const method = (rpc: string) => methodOf(protos, INFERENCE_SERVICE, rpc);
 

@@ -1,12 +1,12 @@
 /**
  * inference.v1.InferenceService: the small contract beside the Open Inference Protocol, on the same port and the same engine.
  *
- * Called by `server.ts` once. ModelInfer and MultimodalInfer are `model-infer.ts`'s.
+ * Called by `server.ts` once. ModelInfer and MultimodalInfer are `model-infer.ts`'s, StreamingModelInfer `token-stream.ts`'s.
  */
 import type { Engine } from '../engine/types.js';
 import { addControl } from './control.js';
 import { methodOf, type Protos } from './proto.js';
-import { addRefused, type Registry } from './unary.js';
+import type { Registry } from './unary.js';
 
 export const INFERENCE_V1_SERVICE = 'inference.v1.InferenceService';
 
@@ -16,8 +16,4 @@ export function addInferenceV1Service(registry: Registry, protos: Protos, engine
     name: engine.serverName,
     version: engine.serverVersion,
   }));
-  addRefused(registry, methodOf(protos, INFERENCE_V1_SERVICE, 'StreamingModelInfer').path, {
-    code: 'UNIMPLEMENTED',
-    message: 'StreamingModelInfer is not supported: this server has no token-stream models',
-  });
 }

@@ -5,11 +5,7 @@
  */
 import type { ErrorCode } from '../base/errors.js';
 
-/**
- * unary: one message in, one out; served without grpc-js, deadline and decompression included.
- * serverStream: one message in. bidi: messages in until the caller is done. Both keep grpc-js's deadline, as trailers after messages
- * can only be sent by it, and take no compressed messages.
- */
+/** unary: one message in, one out. serverStream: one message in, many out. bidi: messages both ways until the caller is done. */
 export type MethodKind = 'unary' | 'serverStream' | 'bidi';
 
 export interface Method {
@@ -18,6 +14,11 @@ export interface Method {
   /** Last part of the path, as metrics name it. */
   readonly rpc: string;
   readonly kind: MethodKind;
+  /**
+   * Served on the bare HTTP/2 stream: deadline, framing and decompression are ours. Else by grpc-js (health's Watch and reflection),
+   * which keeps its own deadline, as trailers after its messages can only be sent by it, and is given no compressed messages.
+   */
+  readonly isBare: boolean;
   /** Largest message accepted, before and after decompression. */
   readonly maxMessageBytes: number;
   /** Answered also while the server drains (health). */

@@ -22,6 +22,8 @@ export interface ModelInferOptions {
   readonly engine: Engine;
   readonly codec: InferCodec;
   readonly maxMessageBytes: number;
+  /** Of a model that generates text the whole text is the answer; else such a model is refused. */
+  readonly wholeText?: boolean;
 }
 
 /** Typed contents that became more than this took several milliseconds; the engine's checks and copy get a turn of their own. */
@@ -31,7 +33,7 @@ const LARGE_BYTES = 1024 * 1024;
 export function addModelInfer(
   registry: Registry,
   path: string,
-  { engine, codec, maxMessageBytes }: ModelInferOptions,
+  { engine, codec, maxMessageBytes, wholeText = false }: ModelInferOptions,
 ): void {
   addUnary(registry, path, { maxMessageBytes }, (bytes, reply) => {
     const { call, timeline } = reply;
@@ -51,7 +53,7 @@ export function addModelInfer(
     const { modelName, modelVersion, id, inputs, outputs, parameters, arm, note } = decoded;
     const { deadlineMs } = call;
     call.onGone = engine.infer(
-      { modelName, modelVersion, id, inputs, outputs, parameters, arm, deadlineMs, timeline },
+      { modelName, modelVersion, id, inputs, outputs, parameters, arm, deadlineMs, timeline, wholeText },
       {
         onResponse: (response) => {
           if (call.done) return;
@@ -74,8 +76,8 @@ function withNote(error: ServeError, note: string): ServeError {
     : error;
 }
 
-/** What a few bytes of request can ask a model for has no bound, and it is copied in one go. */
-function refuseLarge({ modelName, outputs }: InferResponse, maxBytes: number): void {
+/** Throws: what a few bytes of request can ask a model for has no bound, and it is copied in one go. */
+export function refuseLarge({ modelName, outputs }: InferResponse, maxBytes: number): void {
   let bytes = 0;
   for (const { data } of outputs) bytes += data.byteLength;
   if (bytes <= maxBytes) return;

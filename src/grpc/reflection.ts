@@ -30,7 +30,12 @@ export function addReflection(registry: Registry, protos: Protos): Reflection {
   const guarded = {
     addService(definition: ServiceDefinition, implementation: Implementation) {
       for (const [name, method] of Object.entries(definition)) {
-        addMethod(registry, { path: method.path, kind: 'bidi', maxMessageBytes: REFLECTION_REQUEST_BYTES });
+        addMethod(registry, {
+          path: method.path,
+          kind: 'bidi',
+          isBare: false,
+          maxMessageBytes: REFLECTION_REQUEST_BYTES,
+        });
         const serve = implementation[name]!;
         const handler = (call: ReflectionCall): void => {
           gatedCall(call).phase = 'streaming';

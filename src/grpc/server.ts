@@ -21,9 +21,11 @@ import { addInferenceService, INFERENCE_SERVICE } from './inference-service.js';
 import { addInferenceV1Service, INFERENCE_V1_SERVICE } from './inference-v1-service.js';
 import { Inflater } from './inflate.js';
 import { addModelInfer } from './model-infer.js';
+import { addModelStreamInfer } from './model-stream-infer.js';
 import { loadProtos, methodOf } from './proto.js';
 import { addReflection } from './reflection.js';
 import { startSweep } from './sweep.js';
+import { addTokenStream } from './token-stream.js';
 import { CONTROL_MESSAGE_BYTES, type GrpcLog, type Registry } from './unary.js';
 import { createWiredServer } from './windows.js';
 
@@ -56,7 +58,7 @@ export interface GrpcServerOptions {
   readonly maxConnectionAgeGraceMs?: number;
   readonly tls?: GrpcTls;
   readonly log: GrpcLog;
-  /** Told of every call to a known RPC with one request message, refused ones included. Must not throw. */
+  /** Told of every call to a known RPC with one request message, refused ones included, and of each request of a stream. Must not throw. */
   onFinished?(info: FinishedCall): void;
   /** Time for a TLS handshake, and for the first SETTINGS of a connection. Default 10 s. */
   readonly connectTimeoutMs?: number;
@@ -100,7 +102,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     }),
   });
   const protos = loadProtos();
-  const registry: Registry = { server, methods: new Map(), unary: new Map(), inflater: new Inflater(), log };
+  const registry: Registry = { server, methods: new Map(), bare: new Map(), inflater: new Inflater(), log };
   addInferenceService(registry, protos, engine);
   addInferenceV1Service(registry, protos, engine);
   addModelInfer(registry, methodOf(protos, INFERENCE_SERVICE, 'ModelInfer').path, {
@@ -112,12 +114,17 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     engine,
     codec: { decode: decodeModelInferRequestV1, encode: encodeModelInferResponseV1 },
     maxMessageBytes: options.maxReceiveBytes,
+    wholeText: true,
   });
   addModelInfer(registry, methodOf(protos, INFERENCE_V1_SERVICE, 'MultimodalInfer').path, {
     engine,
     codec: { decode: decodeMultimodalInferRequest, encode: encodeModelInferResponseV1 },
     maxMessageBytes: options.maxReceiveBytes,
   });
+  const streaming = { engine, maxMessageBytes: options.maxReceiveBytes };
+  addTokenStream(registry, methodOf(protos, INFERENCE_V1_SERVICE, 'StreamingModelInfer').path, streaming);
+  const modelStreamPath = methodOf(protos, INFERENCE_SERVICE, 'ModelStreamInfer').path;
+  const modelStreams = addModelStreamInfer(registry, modelStreamPath, streaming);
   const health = addHealth(registry, { protos, engine, services: [INFERENCE_SERVICE, INFERENCE_V1_SERVICE] });
   const reflection = addReflection(registry, protos);
 
@@ -138,7 +145,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     createGate(
       {
         methods: registry.methods,
-        unary: registry.unary,
+        bare: registry.bare,
         owner,
         isDraining: () => draining,
         onFault: (error) => log.error({ error: error }, 'gRPC call failed on its way in'),
@@ -172,6 +179,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       draining = true;
       health.drain();
       reflection.drain();
+      modelStreams.drain();
       listener.close();
       const leave = leaveBehind(sockets, live, options.closeGraceMs ?? 30_000);
       await Promise.all([...sessions].map(closeSession));

@@ -1,5 +1,5 @@
 /**
- * Ends calls that a peer holds open: a request that never comes, a reply that is never read.
+ * Ends calls that a peer holds open: a request that never comes, a reply that is never read, a stream of either kind that has stopped.
  *
  * Started by `server.ts`; looks at the open calls once in a while instead of holding timers per call. grpc-js keeps an unread reply
  * for ever, past its deadline too: with a client window of 0 each one pins its memory.
@@ -33,7 +33,8 @@ export function startSweep(live: ReadonlySet<GatedCall>, limits: SweepLimits): (
 }
 
 function sweepCall(call: GatedCall, now: number, limits: SweepLimits): void {
-  if (call.phase === 'receiving') {
+  if (call.phase === 'streaming') sweepStream(call, now, limits);
+  else if (call.phase === 'receiving') {
     const arrivedMs = call.timeline.firstByte;
     if (call.stream.writableEnded) {
       // Answered by grpc-js while the client still sends.
@@ -44,8 +45,19 @@ function sweepCall(call: GatedCall, now: number, limits: SweepLimits): void {
     }
   } else if (call.phase === 'replying') {
     const limitMs = call.repliedMs + limits.writeStallMs + call.replyBytes / SLOWEST_BYTES_PER_MS;
-    if (now > Math.min(limitMs, Math.max(call.deadlineMs, call.repliedMs) + DEADLINE_GRACE_MS)) {
-      call.stream.close(constants.NGHTTP2_CANCEL);
+    const deadlineMs = call.isStalled ? call.repliedMs : Math.max(call.deadlineMs, call.repliedMs);
+    if (now > Math.min(limitMs, deadlineMs + DEADLINE_GRACE_MS)) {
+      // gRPC clients read the one as CANCELLED and the other, for streams, as RESOURCE_EXHAUSTED: the status itself can't reach them.
+      call.stream.close(call.isStalled ? constants.NGHTTP2_ENHANCE_YOUR_CALM : constants.NGHTTP2_CANCEL);
     }
+  }
+}
+
+function sweepStream(call: GatedCall, now: number, limits: SweepLimits): void {
+  const { partialSinceMs, partialBytes, unflushed, flushedMs } = call;
+  if (partialSinceMs > 0 && now - partialSinceMs > limits.receiveTimeoutMs + partialBytes / SLOWEST_BYTES_PER_MS) {
+    call.refuse('DEADLINE_EXCEEDED', `message not received within ${Math.round(now - partialSinceMs)} ms`);
+  } else if (unflushed > 0 && call.generations === 0 && now - flushedMs > limits.writeStallMs) {
+    call.refuse('RESOURCE_EXHAUSTED', `replies were not read for ${Math.round(now - flushedMs)} ms`);
   }
 }

@@ -9,6 +9,7 @@ import type { Server } from '@grpc/grpc-js';
 import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
 import type { Timeline } from '../base/timeline.js';
+import { receiveOne } from './body-guard.js';
 import { callOfStream, type GatedCall, type GatedStream } from './gated-call.js';
 import type { Inflater } from './inflate.js';
 import type { Method, MethodTable } from './method.js';
@@ -25,8 +26,8 @@ export interface GrpcLog {
 export interface Registry {
   readonly server: Server;
   readonly methods: MethodTable;
-  /** Serves unary calls whose message is there, by full path. */
-  readonly unary: Map<string, (call: GatedCall) => void>;
+  /** Takes calls over that are served without grpc-js, by full path. */
+  readonly bare: Map<string, (call: GatedCall) => void>;
   readonly inflater: Inflater;
   readonly log: GrpcLog;
 }
@@ -52,30 +53,50 @@ export const CONTROL_MESSAGE_BYTES = 4 * 1024 * 1024;
 
 /** Adds a unary RPC under its full path. */
 export function addUnary(registry: Registry, path: string, options: UnaryOptions, serve: ServeUnary): void {
-  addMethod(registry, { path, kind: 'unary', ...options });
-  registry.unary.set(path, (call) => {
-    const reply = new Reply(call, registry.log);
-    call.phase = 'handling';
-    if (call.compressed) inflate(registry.inflater, call.message, reply, serve);
-    else run(call.message, reply, serve);
-  });
+  addMethod(registry, { path, kind: 'unary', isBare: true, ...options });
+  const answer = (call: GatedCall): void => serveOne(registry.inflater, new Reply(call, registry.log), serve);
+  registry.bare.set(path, (call) => receiveOne(call, answer));
+}
+
+/** What answers a call: so much of it as this file must know. */
+interface Answering {
+  readonly call: GatedCall;
+  fail(error: ServeError): void;
+}
+
+/** Hands the one message of a call, which is there, to `serve`, inflated where it was compressed. */
+export function serveOne<To extends Answering>(
+  inflater: Inflater,
+  reply: To,
+  serve: (bytes: Buffer, reply: To) => void,
+): void {
+  const { call } = reply;
+  call.phase = 'handling';
+  if (call.compressed) inflate(inflater, call.message, reply, serve);
+  else run(call.message, reply, serve);
 }
 
 /** Adds an RPC that exists and is always refused, before its body is read. */
 export function addRefused(registry: Registry, path: string, refusal: NonNullable<Method['refusal']>): void {
-  addMethod(registry, { path, kind: 'unary', maxMessageBytes: 0, refusal });
+  addMethod(registry, { path, kind: 'unary', isBare: true, maxMessageBytes: 0, refusal });
 }
 
 /** Tells the gate about an RPC. */
 export function addMethod(
   registry: Registry,
-  method: Pick<Method, 'path' | 'kind' | 'maxMessageBytes'> & Partial<Pick<Method, 'whileDraining' | 'refusal'>>,
+  method: Pick<Method, 'path' | 'kind' | 'isBare' | 'maxMessageBytes'> &
+    Partial<Pick<Method, 'whileDraining' | 'refusal'>>,
 ): void {
   const rpc = method.path.slice(method.path.lastIndexOf('/') + 1);
   registry.methods.set(method.path, { rpc, whileDraining: false, refusal: undefined, ...method });
 }
 
-function inflate(inflater: Inflater, bytes: Buffer, reply: Reply, serve: ServeUnary): void {
+function inflate<To extends Answering>(
+  inflater: Inflater,
+  bytes: Buffer,
+  reply: To,
+  serve: (bytes: Buffer, reply: To) => void,
+): void {
   const { call } = reply;
   inflater.add({
     bytes,
@@ -90,7 +111,7 @@ function inflate(inflater: Inflater, bytes: Buffer, reply: Reply, serve: ServeUn
   });
 }
 
-function run(bytes: Buffer, reply: Reply, serve: ServeUnary): void {
+function run<To extends Answering>(bytes: Buffer, reply: To, serve: (bytes: Buffer, reply: To) => void): void {
   if (reply.call.done) return;
   try {
     serve(bytes, reply);
@@ -165,9 +186,9 @@ export class Reply {
 }
 
 /** Length of a frame's head: flag and length. */
-const HEAD_BYTES = 5;
+export const HEAD_BYTES = 5;
 
-const REPLY_HEADERS = {
+export const REPLY_HEADERS = {
   ':status': 200,
   'content-type': 'application/grpc+proto',
   'grpc-accept-encoding': 'identity,deflate,gzip',

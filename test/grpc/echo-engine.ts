@@ -7,7 +7,11 @@
  *   big    one output of as many bytes as the first input's INT32 says
  *   fail   onError
  *   throw  breaks the contract
+ *   words  generates the words of its text input, a few ahead of what its caller has taken; `taken` and cancels are noted
+ *   lazy   the same, but nobody knows that it generates text before it does
  */
+
+import { nowMs } from '../../src/base/clock.js';
 import { ServeError } from '../../src/base/errors.js';
 import type { GenerateCall, GenerateHandler, GenerateRequest } from '../../src/engine/generation-types.js';
 import type {
@@ -42,6 +46,95 @@ export class CountingBudget implements ByteBudget {
   }
 }
 
+/** Deltas that may be on their way at a time. */
+export const WINDOW = 16;
+
+/** A generation of the model `words`: a word a turn while its window has room. */
+export class Words implements GenerateCall {
+  sent = 0;
+  takenCount = 0;
+  isCancelled = false;
+  isOver = false;
+  readonly #words: readonly string[];
+  #isRunning = false;
+
+  constructor(
+    readonly request: InferRequest,
+    readonly handler: InferStreamHandler,
+    readonly onEnd: () => void,
+  ) {
+    const text = Buffer.from(request.inputs[0]!.data.subarray(4)).toString();
+    this.#words = text.split(/(?<= )/);
+    request.timeline.dispatched = request.timeline.computeStart = nowMs();
+  }
+
+  get words(): readonly string[] {
+    return this.#words;
+  }
+
+  taken(count: number): void {
+    this.takenCount += count;
+    this.run();
+  }
+
+  cancel(): void {
+    if (this.isOver) return;
+    this.isOver = this.isCancelled = true;
+    this.onEnd();
+  }
+
+  /** As the engine ends a stream whose caller reads nothing. */
+  stall(): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.handler.onError(new ServeError('RESOURCE_EXHAUSTED', 'the caller reads too slowly'));
+  }
+
+  run(): void {
+    if (this.#isRunning || this.isOver) return;
+    this.#isRunning = true;
+    setImmediate(() => {
+      this.#isRunning = false;
+      if (this.isOver || this.sent - this.takenCount >= WINDOW) return;
+      this.#step();
+      this.run();
+    });
+  }
+
+  #step(): void {
+    const { timeline } = this.request;
+    const word = this.#words[this.sent]!;
+    if (word === 'BROKEN ') {
+      this.isOver = true;
+      this.handler.onError(new ServeError('UNAVAILABLE', 'the worker was lost'));
+      return;
+    }
+    // A word in brackets is a token without text of its own.
+    const text = /^\[.*\] ?$/.test(word) ? '' : word;
+    const final = ++this.sent === this.#words.length;
+    const now = nowMs();
+    if (timeline.firstToken === 0) timeline.firstToken = now;
+    if (final) {
+      this.isOver = true;
+      timeline.computeEnd = timeline.scattered = now;
+    }
+    const bytes = Buffer.from(text);
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(bytes.length);
+    const leases = [
+      new Uint8Array(Buffer.concat([length, bytes])),
+      new Uint8Array(Float32Array.of(this.sent / 2).buffer),
+    ];
+    const asked = this.request.outputs.map(({ name }) => name);
+    const outputs = [
+      { name: 'text_output', datatype: 'BYTES' as const, shape: [1], data: leases[0]! },
+      { name: 'token_logit', datatype: 'FP32' as const, shape: [1], data: leases[1]! },
+    ].filter(({ name }) => name === 'text_output' || asked.includes(name));
+    this.handler.onResponse(responseTo(this.request, outputs), final);
+    for (const lease of leases) lease.fill(POISON);
+  }
+}
+
 interface Held {
   readonly request: InferRequest;
   readonly handler: InferHandler;
@@ -59,7 +152,17 @@ export class EchoEngine implements Engine {
   #onSeen: (() => void)[] = [];
   #onCancelled: (() => void)[] = [];
 
+  /** Generations, in the order in which they were asked for. */
+  readonly generations: Words[] = [];
+
   inferStream(request: InferRequest, handler: InferStreamHandler): GenerateCall {
+    if (request.modelName === 'words' || request.modelName === 'lazy') {
+      this.#see(request);
+      const words = new Words(request, handler, () => this.#wasCancelled());
+      this.generations.push(words);
+      words.run();
+      return words;
+    }
     const cancel = this.infer(request, {
       onResponse: (response) => handler.onResponse(response, true),
       onError: (error) => handler.onError(error),
@@ -73,8 +176,7 @@ export class EchoEngine implements Engine {
   }
 
   infer(request: InferRequest, handler: InferHandler): Cancel {
-    this.seen.push(request);
-    for (const resolve of this.#onSeen.splice(0)) resolve();
+    this.#see(request);
     const now = request.timeline.decoded;
     request.timeline.queued = request.timeline.dispatched = now;
     switch (request.modelName) {
@@ -101,10 +203,17 @@ export class EchoEngine implements Engine {
       default:
         handler.onError(new ServeError('NOT_FOUND', `Request for unknown model: '${request.modelName}' is not found`));
     }
-    return () => {
-      this.cancelled++;
-      for (const resolve of this.#onCancelled.splice(0)) resolve();
-    };
+    return () => this.#wasCancelled();
+  }
+
+  #see(request: InferRequest): void {
+    this.seen.push(request);
+    for (const resolve of this.#onSeen.splice(0)) resolve();
+  }
+
+  #wasCancelled(): void {
+    this.cancelled++;
+    for (const resolve of this.#onCancelled.splice(0)) resolve();
   }
 
   /** Answers what is held. */
@@ -192,12 +301,18 @@ export class EchoEngine implements Engine {
   }
 
   async whenReady(name: string): Promise<void> {
-    this.modelMetadata(name);
+    this.#content(name);
   }
 
   modelContent(name: string): ModelContent {
-    this.modelMetadata(name);
-    return { inputs: [], embeddingOutput: undefined, embeddingProblem: '', isMatryoshka: false, generation: undefined };
+    if (name === 'lazy') throw new ServeError('UNAVAILABLE', `Request for unknown model: 'lazy' is not at ready state`);
+    return this.#content(name);
+  }
+
+  #content(name: string): ModelContent {
+    if (!/^(echo|later|hold|words|lazy)$/.test(name)) this.modelMetadata(name);
+    const generation = name === 'words' ? { contextLength: 1000, vocabularySize: 99, chatProblem: '' } : undefined;
+    return { inputs: [], embeddingOutput: undefined, embeddingProblem: '', isMatryoshka: false, generation };
   }
 
   onReadinessChange(listener: () => void): void {

@@ -191,16 +191,6 @@ test.each([
   expect(error!.details).toContain(text);
 });
 
-test.each([
-  ['open', 'ModelStreamInfer'],
-  ['v1', 'StreamingModelInfer'],
-])('the streaming RPC of %s answers UNIMPLEMENTED', async (service, rpc) => {
-  const stream = service === 'open' ? open[rpc]!() : v1[rpc]!({ model_name: 'echo' });
-  const error = await new Promise<{ code: number; details: string }>((resolve) => stream.on('error', resolve).resume());
-  expect(error.code).toBe(12);
-  expect(error.details).toContain(`${rpc} is not supported`);
-});
-
 test('the budget is whole again when all is answered', () => {
   expect(front.budget.peak).toBeGreaterThan(200_000);
   expect(front.budget.used).toBe(0);
