@@ -14,7 +14,7 @@ import type { TokenStreams } from '../runtime/token-streams.js';
 import type { Generation, GenerationDefaults } from './generation.js';
 import { type GenerationSettings, generationConfig, generationSettings } from './generation-config.js';
 import type { GenerationCounts } from './generation-counts.js';
-import { generationModel } from './generation-model.js';
+import { generationModel, usableContext } from './generation-model.js';
 import { HubFiles } from './huggingface-files.js';
 import { readGenerationFolder } from './huggingface-generation.js';
 import type { Model } from './model.js';
@@ -116,8 +116,9 @@ export class GenerationLoader {
       // It may have died while the prompts were still being registered.
       while (thread.losses !== thread.loadedAfter) loaded = await this.#loadDecoder(thread, spec);
       const { streams } = thread;
+      const contextLength = usableContext(spec, loaded.kvBytesPerToken);
       const generation: Generation = {
-        spec,
+        spec: { ...spec, contextLength },
         loaded,
         streams,
         defaults: knownTokens(folder.defaults, loaded),
@@ -127,7 +128,13 @@ export class GenerationLoader {
       };
       const made = { version, config, generation, processor, processorId, statistics: parts.statistics };
       thread.model = generationModel(made, this.#options);
-      for (const note of [...folder.notes, ...loaded.notes]) log.warn({ model: entry.name, version }, note);
+      const notes = [...folder.notes, ...loaded.notes];
+      if (contextLength < spec.contextLength) {
+        notes.push(
+          `its context of ${spec.contextLength} tokens is cut to ${contextLength}, for which kv_cache_byte_size has room`,
+        );
+      }
+      for (const note of notes) log.warn({ model: entry.name, version }, note);
       log.info(
         {
           model: entry.name,
@@ -135,7 +142,7 @@ export class GenerationLoader {
           file: relative(entry.directory, path),
           loadMs: Math.round(loaded.loadMs),
           threads: spec.options.intraOpNumThreads,
-          contextLength: spec.contextLength,
+          contextLength,
           kvLayout: loaded.layout,
         },
         'model is ready',

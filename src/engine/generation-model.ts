@@ -4,6 +4,8 @@
  * Called by the generation loader. Pure. It has no session on the inference workers, so queue, policy and plans stay empty.
  */
 
+import { invalid } from '../base/errors.js';
+import type { GenerationSpec } from '../runtime/generation-messages.js';
 import type { ProcessorSpec } from '../runtime/preprocess-messages.js';
 import { ComputeTimes } from './compute-times.js';
 import type { Generation } from './generation.js';
@@ -63,6 +65,28 @@ export function generationModel(parts: GenerationModelParts, bounds: QueueBounds
     outputsUnpredictable: false,
   };
 }
+
+/**
+ * Tokens of the longest sequence that the cache of keys and values can hold alone: the worker takes room for 32, 64, 96, 128, 192, ... of
+ * them, three steps to each two doublings. A request that says no `max_tokens` asks for the whole context, and must not ask for more
+ * than there can ever be. Throws INVALID_ARGUMENT where there is not even room for the first step.
+ */
+export function usableContext(
+  { contextLength, kvCacheBytes }: Pick<GenerationSpec, 'contextLength' | 'kvCacheBytes'>,
+  kvBytesPerToken: number,
+): number {
+  const most = Math.floor(kvCacheBytes / kvBytesPerToken);
+  if (most >= contextLength) return contextLength;
+  if (most < FIRST_STEP) {
+    throw invalid(
+      `kv_cache_byte_size ${kvCacheBytes} has room for ${most} tokens of ${kvBytesPerToken} bytes each, at least ${FIRST_STEP} are needed`,
+    );
+  }
+  const doubled = FIRST_STEP * 2 ** Math.floor(Math.log2(most / FIRST_STEP));
+  return doubled > FIRST_STEP && most >= doubled * 1.5 ? doubled * 1.5 : doubled;
+}
+
+const FIRST_STEP = 32;
 
 function tensorSpec(tensor: TensorConfig & { readonly optional?: boolean }, index: number): TensorSpec {
   const { name, datatype, dims, optional = false } = tensor;

@@ -18,7 +18,10 @@ export async function weightBytes(path: string): Promise<WeightBytes> {
   const file = basename(path);
   const directory = dirname(path);
   const stem = file.replace(/\.[^.]*$/, '.');
-  const names = (await readdir(directory)).filter((name) => name !== file && name.startsWith(stem));
+  const names = (await readdir(directory)).filter(
+    // The same weights in the form that they were exported from are none of the model's.
+    (name) => name !== file && name.startsWith(stem) && !name.endsWith('.safetensors'),
+  );
   const sizes = await Promise.all(
     [file, ...names].map(async (name) => {
       const found = await stat(join(directory, name)).catch(() => undefined);

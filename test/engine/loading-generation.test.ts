@@ -7,6 +7,8 @@ import { startEngine, type TestEngine, temporaryDirectory } from '../support/eng
 import { generate, startGenerating, writeStories } from '../support/generate.js';
 
 const STORIES_BYTES = 3_600_000;
+/** Of keys and values: layers x 2 x heads x size x 4. */
+const STORIES_TOKEN_BYTES = 4 * 2 * 2 * 32 * 4;
 
 async function start(repository: string, options: Partial<CreateEngineOptions> = {}): Promise<TestEngine> {
   const running = await startEngine(repository, options);
@@ -117,6 +119,22 @@ test('options and parameters reach its thread', async () => {
     contextLength: 40,
     options: { intraOpNumThreads: 2 },
   });
+});
+
+test('a context is cut to what the cache of keys and values can hold, and a request for all of it is served', async () => {
+  const repository = temporaryDirectory();
+  const kvCache = (bytes: number) => `parameters { key: "kv_cache_byte_size" value { string_value: "${bytes}" } }`;
+  writeStories(repository, 'cut', { files: { 'config.pbtxt': kvCache(100 * STORIES_TOKEN_BYTES) } });
+  writeStories(repository, 'none', { files: { 'config.pbtxt': kvCache(31 * STORIES_TOKEN_BYTES) } });
+  const running = await start(repository);
+  expect(states(running)).toEqual({
+    cut: 'READY',
+    none: `kv_cache_byte_size ${31 * STORIES_TOKEN_BYTES} has room for 31 tokens of ${STORIES_TOKEN_BYTES} bytes each, at least 32 are needed`,
+  });
+  expect(running.engine.modelContent('cut', '').generation).toMatchObject({ contextLength: 96 });
+  expect(running.logged.join('\n')).toContain('its context of 512 tokens is cut to 96');
+  const all = await generate(running.engine, { modelName: 'cut', prompt: PROMPT, sampling: { ignoreEos: true } });
+  expect(all.end).toMatchObject({ finishReason: 'length', completionTokens: 96 - PROMPT.tokens.length });
 });
 
 test('a decoder without a tokenizer is served by its raw tensors, and the log says why', async () => {
