@@ -3,7 +3,6 @@
  *
  * Made by the generator for a request by tensors. What Triton's backend for vLLM gives under the same names, so that its clients read it.
  */
-import type { Datatype } from '../base/datatype.js';
 import { invalid, type ServeError } from '../base/errors.js';
 import type { OutputName, ReadGeneration } from './generation-request.js';
 import type { GenerateCall, GeneratedDelta, GenerateHandler } from './generation-types.js';
@@ -106,22 +105,21 @@ export class GenerationResponder implements GenerateHandler {
       case 'logprobs':
         return textOutput(name, JSON.stringify(tokens.map(logprobsOf)));
       case 'cumulative_logprob':
-        return numberOutput(name, 'FP32', Float32Array.of(cumulativeLogprob));
+        return floats(name, [cumulativeLogprob]);
       case 'num_input_tokens':
-        return numberOutput(name, 'UINT32', Uint32Array.of(this.#call?.promptTokens ?? end?.promptTokens ?? 0));
+        return integers(name, 'UINT32', [this.#call?.promptTokens ?? end?.promptTokens ?? 0]);
       case 'num_output_tokens':
-        return numberOutput(name, 'UINT32', Uint32Array.of(tokens.length));
+        return integers(name, 'UINT32', [tokens.length]);
       case 'token_id':
-        return numberOutput(
+        return integers(
           name,
           'INT32',
-          Int32Array.from(tokens, ({ tokenId }) => tokenId),
+          tokens.map(({ tokenId }) => tokenId),
         );
       case 'token_logit':
-        return numberOutput(
+        return floats(
           name,
-          'FP32',
-          Float32Array.from(tokens, ({ logit }) => logit),
+          tokens.map(({ logit }) => logit),
         );
       default:
         return name satisfies never;
@@ -137,9 +135,17 @@ function textOutput(name: string, text: string): InferOutput {
   return { name, datatype: 'BYTES', shape: ONE, data };
 }
 
-function numberOutput(name: string, datatype: Datatype, values: Float32Array | Uint32Array | Int32Array): InferOutput {
-  const { buffer, byteOffset, byteLength, length } = values;
-  return { name, datatype, shape: [length], data: new Uint8Array(buffer, byteOffset, byteLength) };
+// Most have one element, once for each token: a part of Node's pool is made in a tenth of the time of a typed array.
+function floats(name: string, values: readonly number[]): InferOutput {
+  const data = Buffer.allocUnsafe(4 * values.length);
+  for (let i = 0; i < values.length; i++) data.writeFloatLE(values[i]!, 4 * i);
+  return { name, datatype: 'FP32', shape: [values.length], data };
+}
+
+function integers(name: string, datatype: 'INT32' | 'UINT32', values: readonly number[]): InferOutput {
+  const data = Buffer.allocUnsafe(4 * values.length);
+  for (let i = 0; i < values.length; i++) data.writeUInt32LE(values[i]! >>> 0, 4 * i);
+  return { name, datatype, shape: [values.length], data };
 }
 
 const ONE: readonly number[] = [1];
