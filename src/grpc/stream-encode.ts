@@ -77,26 +77,27 @@ class StreamMessage implements ReplyBytes {
 /** Bytes before a BYTES element: its length. */
 const LENGTH_BYTES = 4;
 const FLOAT_FIELD = (2 << 3) | 5;
+const FLOAT_FIELD_BYTES = 5;
 
 /** The text of an output of one BYTES element, in UTF-8; lent as the output is. */
 export function textOf({ data }: InferOutput): Uint8Array {
   return data.subarray(LENGTH_BYTES);
 }
 
-/** `inference.v1.ModelStreamResponse`; `logit` is an output of one FP32, undefined where the model has none to tell. */
-export function encodeToken(text: Uint8Array, logit: InferOutput | undefined): ReplyBytes {
-  return new TokenMessage(text, logit?.data);
+/** `inference.v1.ModelStreamResponse`. `logit` is an output of one FP32, or of none: where text that was held back ends the stream. */
+export function encodeToken(text: Uint8Array, logit: InferOutput): ReplyBytes {
+  return new TokenMessage(text, logit.data);
 }
 
 class TokenMessage implements ReplyBytes {
   readonly byteLength: number;
   private readonly text: Uint8Array;
-  private readonly logit: Uint8Array | undefined;
+  private readonly logit: Uint8Array;
 
-  constructor(text: Uint8Array, logit: Uint8Array | undefined) {
+  constructor(text: Uint8Array, logit: Uint8Array) {
     this.text = text;
     this.logit = logit;
-    this.byteLength = delimited(text.byteLength) + (logit === undefined ? 0 : 1 + logit.byteLength);
+    this.byteLength = delimited(text.byteLength) + (logit.byteLength === 0 ? 0 : FLOAT_FIELD_BYTES);
   }
 
   copy(target: Buffer, offset: number): number {
@@ -104,10 +105,12 @@ class TokenMessage implements ReplyBytes {
     const writer = new WireWriter(target, offset);
     writer.head(10, text.byteLength);
     writer.bytes(text);
-    if (logit === undefined) return this.byteLength;
-    // Raw tensors are little-endian, as a float of the wire is.
-    target[offset + this.byteLength - logit.byteLength - 1] = FLOAT_FIELD;
-    target.set(logit, offset + this.byteLength - logit.byteLength);
+    if (logit.byteLength > 0) {
+      // Raw tensors are little-endian, as a float of the wire is.
+      const at = offset + this.byteLength - FLOAT_FIELD_BYTES;
+      target[at] = FLOAT_FIELD;
+      target.set(logit, at + 1);
+    }
     return this.byteLength;
   }
 }

@@ -81,7 +81,7 @@ class TokenStream implements InferStreamHandler, Taker {
     if (text.byteLength === 0) {
       if (!final) this.taken(1);
     } else {
-      const frame = reply.frame(encodeToken(text, outputs[1]));
+      const frame = reply.frame(encodeToken(text, outputs[1]!));
       if (frame === undefined) {
         this.#generation?.cancel();
         this.onError(new ServeError('RESOURCE_EXHAUSTED', 'the reply would pass the limit of bytes in flight'));

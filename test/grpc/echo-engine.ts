@@ -121,14 +121,13 @@ export class Words implements GenerateCall {
     const bytes = Buffer.from(text);
     const length = Buffer.alloc(4);
     length.writeUInt32LE(bytes.length);
-    const leases = [
-      new Uint8Array(Buffer.concat([length, bytes])),
-      new Uint8Array(Float32Array.of(this.sent / 2).buffer),
-    ];
+    // One in braces is text that was held back: it comes without a token.
+    const logits = word.startsWith('{') ? [] : [this.sent / 2];
+    const leases = [new Uint8Array(Buffer.concat([length, bytes])), new Uint8Array(Float32Array.from(logits).buffer)];
     const asked = this.request.outputs.map(({ name }) => name);
     const outputs = [
       { name: 'text_output', datatype: 'BYTES' as const, shape: [1], data: leases[0]! },
-      { name: 'token_logit', datatype: 'FP32' as const, shape: [1], data: leases[1]! },
+      { name: 'token_logit', datatype: 'FP32' as const, shape: [logits.length], data: leases[1]! },
     ].filter(({ name }) => name === 'text_output' || asked.includes(name));
     this.handler.onResponse(responseTo(this.request, outputs), final);
     for (const lease of leases) lease.fill(POISON);

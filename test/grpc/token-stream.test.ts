@@ -73,6 +73,16 @@ test.each([
   expect((await stream(stub, `${empty} end`)).messages.map(({ token }) => token)).toEqual(['end']);
 });
 
+test('text that ends a stream without a token of its own is a message without a logit', async () => {
+  const { stub } = await start();
+  const { messages, code } = await stream(stub, 'a {b}');
+  expect(code).toBe(0);
+  expect(messages).toEqual([
+    { token: 'a ', logits: 0.5 },
+    { token: '{b}', logits: 0 },
+  ]);
+});
+
 test('an error before the first token is a status alone, one behind tokens comes behind them', async () => {
   const { stub, raw } = await start();
   const early = await raw.request(TOKENS, frame(textBytes('words', 'BROKEN now')));
