@@ -3,7 +3,8 @@
  *
  * A thread runs steps of 0.5 ms and then writes one record for each of 1, 8 or 32 streams; main, otherwise idle, hands each to a
  * listener. Four ways by turns: the ring, woken by Atomics (the product's); the same, woken by an empty message; one message a step with
- * all fields in one array; one with an array of objects. Figures: microseconds for each token on both threads, and from choice to listener.
+ * all fields in one array; one with an array of objects. Figures: microseconds
+ * for each token on both threads (the writer's by the median step: now and then the other thread has its core), and from choice to listener.
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -115,7 +116,7 @@ class Queue {
     const tokens = streams * steps;
     if (this.#count !== tokens) throw new Error(`${this.#way}: ${this.#count} of ${tokens} records came`);
     return {
-      writerUs: (end.writeMs * 1e3) / tokens,
+      writerUs: (end.writeMs * 1e3) / streams,
       readerUs: (user + system) / tokens,
       latencyUs: median(this.#latencies),
     };

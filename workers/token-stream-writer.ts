@@ -24,8 +24,11 @@ import { TokenText } from './token-stream-text.js';
 /** JSON has no infinity; what can't be chosen at all is given as this. */
 const LEAST_LOGPROB = -9999;
 
+/** Of the ring, what the loop needs. */
+export type RecordRing = Pick<RingWriter, 'write' | 'publish'>;
+
 export interface TokenWriterOptions {
-  readonly ring: RingWriter;
+  readonly ring: RecordRing;
   readonly detokenizer: Detokenizer;
   readonly vocabularySize: number;
   readonly contextLength: number;

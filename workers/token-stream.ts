@@ -11,14 +11,13 @@
 import { nowMs } from '#src/base/clock';
 import { GAUGE, type GenerationSpec, type StartStream } from '#src/runtime/generation-messages';
 import type { Failure } from '#src/runtime/messages';
-import type { RingWriter } from '#src/runtime/token-ring';
 import type { Decoder, DecoderRow } from './decoder-types.js';
 import type { Detokenizer } from './detokenizer.js';
 import { failureOf } from './ort-error.js';
 import { chunkTokens, RunTimes } from './step-policy.js';
 import { TokenSlots } from './token-stream-slots.js';
 import { TokenStream } from './token-stream-state.js';
-import { TokenWriter } from './token-stream-writer.js';
+import { type RecordRing, TokenWriter } from './token-stream-writer.js';
 
 export interface StepLoopOptions {
   readonly decoder: Decoder;
@@ -27,7 +26,7 @@ export interface StepLoopOptions {
     GenerationSpec,
     'contextLength' | 'maxSequences' | 'kvCacheBytes' | 'prefixCacheBytes' | 'prefillChunk'
   >;
-  readonly ring: RingWriter;
+  readonly ring: RecordRing;
   readonly gauges: Float64Array;
   /** Hands over all messages that have come, as calls of `start`, `cancel`, `credit` and `close`. */
   readonly hear: () => void;

@@ -8,6 +8,7 @@ import { type MessagePort, parentPort } from 'node:worker_threads';
 import { nowMs } from '../../src/base/clock.js';
 import { FLAG_TOKEN } from '../../src/runtime/generation-messages.js';
 import { RingWriter } from '../../src/runtime/token-ring.js';
+import { median } from '../interleave.js';
 
 export type Way = 'ring' | 'ring_woken_by_port' | 'port_flat' | 'port_objects';
 
@@ -28,7 +29,7 @@ export interface PortRecord {
   readonly text: string;
 }
 
-/** A round is over: milliseconds from a step's last choice until its records were on their way, all steps together. */
+/** A round is over: median of the milliseconds from a step's last choice until its records were on their way. */
 export interface RoundEnd {
   readonly writeMs: number;
 }
@@ -42,14 +43,14 @@ port.on('message', (round: Round) => port.postMessage(write(round)));
 
 function write({ way, ring, streams, steps }: Round): RoundEnd {
   const writer = new RingWriter(ring);
-  let writeMs = 0;
+  const times: number[] = [];
   for (let step = 0; step < steps; step++) {
     for (const until = nowMs() + STEP_MS; nowMs() < until; );
     const timeMs = nowMs();
     writeStep(way, writer, streams, step, timeMs);
-    writeMs += nowMs() - timeMs;
+    times.push(nowMs() - timeMs);
   }
-  return { writeMs };
+  return { writeMs: median(times) };
 }
 
 function writeStep(way: Way, writer: RingWriter, streams: number, step: number, timeMs: number): void {
