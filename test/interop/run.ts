@@ -3,7 +3,7 @@
  *
  * A suite whose tools can't be had here is skipped, in one line that says why; a test that fails makes the exit code 1.
  */
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -35,14 +35,15 @@ const FILES = [
 ];
 
 /**
- * The models that come with the server, `identity_<datatype>`, `strings`, `sentences`, which embeds texts, and `slow`, which takes a
- * second.
+ * The models that come with the server (`stories` writes text), `identity_<datatype>`, `strings`, `sentences`, which embeds texts, and
+ * `slow`, which takes a second.
  */
 function makeRepository(directory: string): void {
   for (const file of FILES) {
     mkdirSync(dirname(join(directory, file)), { recursive: true });
     copyFileSync(join(MODELS, file), join(directory, file));
   }
+  cpSync(join(MODELS, 'stories'), join(directory, 'stories'), { recursive: true });
   for (const datatype of Object.keys(DATATYPES) as Datatype[]) {
     if (datatype === 'BF16') continue;
     writeModel(directory, `identity_${datatype}`, { versions: { 1: identityModel(datatype, ['n']) } });

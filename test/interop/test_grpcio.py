@@ -204,10 +204,13 @@ class InferenceV1(unittest.TestCase):
         self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
         self.assertIn("was sent an image but takes a tensor FP32", caught.exception.details())
 
-    def test_streaming_says_that_it_is_not_there_yet(self):
-        with self.assertRaises(grpc.RpcError) as caught:
-            list(self.stub.StreamingModelInfer(V1.ModelInferRequest(model_name="simple")))
-        self.assertEqual(caught.exception.code(), grpc.StatusCode.UNIMPLEMENTED)
+    def test_tokens_of_a_text(self):
+        request = V1.ModelInferRequest(model_name="stories", parameters={"temperature": "0", "max_tokens": "8"})
+        request.inputs.append(V1.TensorData(name="text_input", raw_contents=b"Once upon a time"))
+        tokens = [reply.token for reply in self.stub.StreamingModelInfer(request)]
+        self.assertGreater(len(tokens), 1)
+        (output,) = self.stub.ModelInfer(request).outputs
+        self.assertEqual(output.raw_contents[4:].decode(), "".join(tokens))
 
 
 class Health(unittest.TestCase):
