@@ -199,6 +199,9 @@ export class Generator {
     if (generation.isLost) {
       throw new ServeError('UNAVAILABLE', `model '${model.name}' was lost with its thread and is being loaded again`);
     }
+    if (call.request.deadlineMs <= nowMs()) {
+      throw new ServeError('DEADLINE_EXCEEDED', `Deadline Exceeded before the first token of model '${model.name}'`);
+    }
     const { maxWaiting } = this.#options;
     if (streams.streamCount >= spec.maxSequences + maxWaiting) {
       throw new ServeError('UNAVAILABLE', `Exceeds maximum queue size (${maxWaiting}) of model '${model.name}'`);

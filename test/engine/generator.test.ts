@@ -181,6 +181,15 @@ describe('a request that can not be served is refused with the reason, and nothi
     expect(played.model.statistics.failures.REJECTED).toBe(1);
   });
 
+  test('one whose deadline has passed', () => {
+    const played = playedGenerator();
+    const { handler } = start(played, { deadlineMs: nowMs() - 1 });
+    expect(refusal(handler)).toEqual([
+      ['DEADLINE_EXCEEDED', "Deadline Exceeded before the first token of model 'story'"],
+    ]);
+    expect([played.streams.started.length, played.generator.inFlight]).toEqual([0, 0]);
+  });
+
   test('any once the server stops', () => {
     const played = playedGenerator();
     played.generator.stopAccepting();
