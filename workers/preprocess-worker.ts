@@ -17,11 +17,13 @@ import type {
   ToPreprocessWorker,
 } from '#src/runtime/preprocess-messages';
 import { createImageProcessor, type ImageProcessor } from './image.js';
+import { PromptProcessor } from './prompt.js';
 import { TextProcessor } from './text.js';
 
 interface Processor {
   readonly text: TextProcessor | undefined;
   readonly image: ImageProcessor | undefined;
+  readonly prompt: PromptProcessor | undefined;
 }
 
 /** The piscina task: serves `port` until `close`. */
@@ -82,10 +84,11 @@ export default function serve({ port }: { port: MessagePort }): Promise<void> {
 
 const isTasks = (message: ToPreprocessWorker): message is readonly PreprocessTask[] => Array.isArray(message);
 
-async function createProcessor({ text, image }: ProcessorSpec): Promise<Processor> {
+async function createProcessor({ text, image, prompt }: ProcessorSpec): Promise<Processor> {
   return {
     text: text && new TextProcessor(text),
     image: image && (await createImageProcessor(image)),
+    prompt: prompt && new PromptProcessor(prompt),
   };
 }
 
@@ -99,6 +102,11 @@ async function replyTo(task: PreprocessTask, processor: Processor | undefined): 
 
 async function prepare({ contents, truncate }: PreprocessTask, processor: Processor | undefined): Promise<Prepared> {
   if (!processor) throw new ServeError('UNAVAILABLE', 'the preprocess worker does not have this model');
+  const [first] = contents;
+  if (first?.kind === 'prompt' || first?.kind === 'prompt_bare' || first?.kind === 'chat') {
+    if (!processor.prompt) throw invalid('the model takes no prompts');
+    return processor.prompt.prepare(first);
+  }
   const of = (kind: 'text' | 'text_pair' | 'image') => contents.find((content) => content.kind === kind);
   const [text, pair, image] = [of('text'), of('text_pair'), of('image')];
   if (pair && !text) throw invalid('second sentences came without first ones');

@@ -27,17 +27,9 @@ export class TextProcessor {
   /** Throws INVALID_ARGUMENT for files that make no tokenizer. */
   constructor(spec: TextSpec) {
     this.#spec = spec;
-    const json = parse(spec.tokenizerJson, 'tokenizer.json');
-    const config = parse(spec.tokenizerConfigJson, 'tokenizer_config.json') as { truncation_side?: unknown } | null;
-    try {
-      this.#tokenizer = createTokenizer(json);
-      this.#template = new TokenTemplate(this.#tokenizer.postProcessor, {
-        addSpecialTokens: spec.addSpecialTokens,
-        truncationSide: config?.truncation_side === 'left' ? 'left' : 'right',
-      });
-    } catch (error) {
-      throw invalid(`tokenizer.json can't be used: ${printable(messageOf(error), 200)}`);
-    }
+    const { tokenizer, template } = loadTokenizer(spec, spec.addSpecialTokens);
+    this.#tokenizer = tokenizer;
+    this.#template = template;
     if (spec.maxTokens <= this.#template.added(false))
       throw invalid(
         `the model takes ${spec.maxTokens} tokens, and tokenizer.json adds ${this.#template.added(false)} to every text`,
@@ -102,6 +94,22 @@ export class TextProcessor {
       'RESOURCE_EXHAUSTED',
       `${rows} texts padded to ${longest} tokens take ${bytes} bytes of ${MAX_TENSOR_BYTES}: send fewer in one request`,
     );
+  }
+}
+
+/** Also called by workers/prompt.ts. Throws INVALID_ARGUMENT for files that make no tokenizer. */
+export function loadTokenizer(
+  spec: Pick<TextSpec, 'tokenizerJson' | 'tokenizerConfigJson'>,
+  addSpecialTokens: boolean,
+): { tokenizer: TextTokenizer; template: TokenTemplate } {
+  const json = parse(spec.tokenizerJson, 'tokenizer.json');
+  const config = parse(spec.tokenizerConfigJson, 'tokenizer_config.json') as { truncation_side?: unknown } | null;
+  try {
+    const tokenizer = createTokenizer(json);
+    const truncationSide = config?.truncation_side === 'left' ? 'left' : 'right';
+    return { tokenizer, template: new TokenTemplate(tokenizer.postProcessor, { addSpecialTokens, truncationSide }) };
+  } catch (error) {
+    throw invalid(`tokenizer.json can't be used: ${printable(messageOf(error), 200)}`);
   }
 }
 

@@ -1,10 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { nowMs } from '../../src/base/clock.js';
 import type { ServeError } from '../../src/base/errors.js';
-import type { ContentElements, ImageSpec, Prepared, TextSpec } from '../../src/runtime/preprocess-messages.js';
+import type {
+  ContentElements,
+  ImageSpec,
+  Prepared,
+  PromptSpec,
+  TextSpec,
+} from '../../src/runtime/preprocess-messages.js';
 import { PreprocessPool, type PreprocessRequest } from '../../src/runtime/preprocess-pool.js';
 
 const WORKER = join(import.meta.dirname, '../../dist/workers/preprocess-worker.js');
@@ -419,4 +425,63 @@ test('a worker that can not be loaded is given up, and everything after says so'
     last = await broken.register({ text: TEXT }).then(String, (error: ServeError) => error.message);
   await expect(ask(broken, request(1, elements('text', 'a')))).rejects.toMatchObject({ message: last });
   await broken.close();
+});
+
+describe('with prompts', () => {
+  const [family] = readFileSync(join(import.meta.dirname, '../fixtures/prompts/families.jsonl'), 'utf8')
+    .split('\n', 1)
+    .map((line) => JSON.parse(line) as { tokenizer: unknown });
+  const bytes = Buffer.from(JSON.stringify(family!.tokenizer));
+  const tokenizerJson = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  tokenizerJson.set(bytes);
+  const loops = '{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}';
+  const PROMPT: PromptSpec = {
+    tokenizerJson,
+    tokenizerConfigJson: '{}',
+    chatTemplate: `{% if loops %}${loops}{% endif %}{{ messages[0].content }}`,
+    templateTokens: {},
+    templateMs: 50,
+  };
+  const chat = (names: object): ContentElements =>
+    elements('chat', JSON.stringify({ messages: [{ content: 'Hello' }], ...names }));
+
+  test('a prompt and a conversation come back as one tensor of ids', async () => {
+    const processor = await pool.register({ prompt: PROMPT });
+    const [prompt] = (await ask(pool, request(processor, elements('prompt', 'Hello')))).tensors;
+    expect(prompt).toMatchObject({ name: '', datatype: 'INT32', dims: [prompt!.data.byteLength / 4] });
+    expect((await ask(pool, request(processor, elements('prompt_bare', 'Hello')))).tensors).toEqual([prompt]);
+    expect((await ask(pool, request(processor, chat({})))).tensors).toEqual([prompt]);
+  });
+
+  test('a template that loops costs its own request an error, and neither its thread nor its neighbours anything', async () => {
+    const one = new PreprocessPool({ size: 1, workerFile: WORKER });
+    const processor = await one.register({ prompt: PROMPT });
+    const names = [{}, { loops: true }, {}, { loops: true }, {}];
+    const results = await Promise.allSettled(names.map((more) => ask(one, request(processor, chat(more)))));
+    expect(results.map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+    ]);
+    expect(results[1]).toMatchObject({
+      reason: { code: 'INVALID_ARGUMENT', message: 'the chat template did not end within 50 ms' },
+    });
+    await one.close();
+  });
+
+  test('a template that is none fails the registration', async () => {
+    await expect(pool.register({ prompt: { ...PROMPT, chatTemplate: '{% endfor %}' } })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining("chat_template can't be used: "),
+    });
+  });
+
+  test('a model that takes texts takes no prompts', async () => {
+    await expect(ask(pool, request(text, elements('prompt', 'a')))).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: 'the model takes no prompts',
+    });
+  });
 });

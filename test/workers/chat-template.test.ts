@@ -1,0 +1,133 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { ChatTemplate, type TemplateNames } from '../../workers/chat-template.js';
+import { formatDate } from '../../workers/chat-template-date.js';
+
+/** What make.py writes: conversations, and what transformers makes of them with each template; null where that is not compared. */
+interface Chats {
+  readonly cases: readonly TemplateNames[];
+  readonly chats: readonly {
+    readonly name: string;
+    readonly template: string;
+    readonly results: readonly ({ readonly text?: string; readonly error?: string } | null)[];
+  }[];
+}
+
+const { cases, chats } = JSON.parse(
+  readFileSync(join(import.meta.dirname, '../fixtures/chat/chats.json'), 'utf8'),
+) as Chats;
+
+const templateOf = (source: string, limitMs = 5000): ChatTemplate =>
+  new ChatTemplate(source, { tokens: { bos_token: '<s>', eos_token: '</s>' }, limitMs });
+const render = (source: string, names: TemplateNames = {}, limitMs?: number): string =>
+  templateOf(source, limitMs).render(names, 100);
+
+describe.each(chats)('the template of $name', ({ template, results }) => {
+  const chat = templateOf(template);
+  const compared = cases.flatMap((names, i) => (results[i] ? [{ i, names, result: results[i] }] : []));
+
+  test.each(compared)('gives for conversation $i what transformers gives', ({ names, result }) => {
+    const all = { add_generation_prompt: true, date_string: '26 Jul 2024', ...names };
+    if (result.text === undefined)
+      expect(() => chat.render(all, 1000)).toThrow(/^the chat template (refused|failed): /);
+    else expect(chat.render(all, 1000)).toBe(result.text);
+  });
+});
+
+test('the words of raise_exception are given, made printable', () => {
+  const template = "{{ raise_exception('roles must\n' + what) }}";
+  expect(() => render(template, { what: 'alternate\u0007' })).toThrow(
+    'the chat template refused: roles must?alternate?',
+  );
+  expect(() => render(template, { what: 'x'.repeat(1000) })).toThrow(/^.{200,260}\.\.\.$/);
+});
+
+test('what a template can not do with its names is said', () => {
+  expect(() => render('{{ messages[0].role + "x" }}', { messages: [{}] })).toThrow(
+    'the chat template failed: Cannot perform',
+  );
+  expect(() => render('{{ nothing() }}')).toThrow('the chat template failed: ');
+});
+
+test('a template that loops is given up, and the next one is not disturbed', () => {
+  const loop = '{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}';
+  const recursion =
+    '{% macro a(n) %}{% for i in range(50) %}{{ a(n) if n < 0 else b(n + 1) }}{% endfor %}{% endmacro %}{% macro b(n) %}{{ a(n) if n < 30 else "" }}{% endmacro %}{{ a(0) }}';
+  for (const source of [loop, recursion]) {
+    expect(() => render(source, {}, 30)).toThrow('the chat template did not end within 30 ms');
+    expect(render('{{ bos_token }}{{ a }}', { a: 1 }, 30)).toBe('<s>1');
+  }
+});
+
+test('a template that never comes back from itself fails', () => {
+  expect(() => render('{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}')).toThrow('the chat template failed: ');
+});
+
+test('a text of much more than the request is refused', () => {
+  const doubling =
+    "{% set ns = namespace(x='x') %}{% for i in range(n) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}";
+  expect(render(doubling, { n: 20 })).toHaveLength(1024 * 1024);
+  expect(() => render(doubling, { n: 21 })).toThrow(
+    'the chat template made 2097152 characters of the request, more than 1048976',
+  );
+  expect(() => render(doubling, { n: 60 })).toThrow('the chat template failed: Invalid string length');
+  expect(templateOf(doubling).render({ n: 21 }, 1024 * 1024)).toHaveLength(2 * 1024 * 1024);
+});
+
+test('numbers are made up to a limit', () => {
+  expect(render('{{ range(3)|join }} {{ range(2, 4)|join }} {{ range(6, 0, -2)|join }} {{ range(5, 5)|length }}')).toBe(
+    '012 23 642 0',
+  );
+  expect(render('{{ range(100000)|length }}')).toBe('100000');
+  expect(() => render('{{ range(100001) }}')).toThrow('range() of 100001 numbers, more than 100000');
+  expect(() => render('{{ range(1, 5, 0) }}')).toThrow('range() takes integers');
+  expect(() => render('{{ range("a") }}')).toThrow('range() takes integers');
+});
+
+test('names of the request go before all others', () => {
+  expect(render('{{ bos_token }}', { bos_token: 'B' })).toBe('B');
+  expect(render('{{ namespace }}', { namespace: 'N' })).toBe('N');
+  expect(render('{{ __proto__ }}|{{ constructor }}', JSON.parse('{"__proto__": 1}') as TemplateNames)).toBe('1|');
+});
+
+test('dates are written as Python writes them', () => {
+  const formats = [
+    '%d %b %Y',
+    '%Y-%m-%d',
+    '%A, %B %-d, %Y',
+    '%a %j',
+    '%I:%M:%S %p',
+    '%y/%m/%e %H%%',
+    '%F %T %R %D',
+    '%c',
+    '%u %w %h',
+  ];
+  const dates = [new Date(2024, 0, 5, 0, 7, 9), new Date(2023, 11, 31, 13, 45, 0)];
+  expect(dates.map((date) => formats.map((format) => formatDate(date, format)))).toEqual([
+    [
+      '05 Jan 2024',
+      '2024-01-05',
+      'Friday, January 5, 2024',
+      'Fri 005',
+      '12:07:09 AM',
+      '24/01/ 5 00%',
+      '2024-01-05 00:07:09 00:07 01/05/24',
+      'Fri Jan  5 00:07:09 2024',
+      '5 5 Jan',
+    ],
+    [
+      '31 Dec 2023',
+      '2023-12-31',
+      'Sunday, December 31, 2023',
+      'Sun 365',
+      '01:45:00 PM',
+      '23/12/31 13%',
+      '2023-12-31 13:45:00 13:45 12/31/23',
+      'Sun Dec 31 13:45:00 2023',
+      '7 0 Dec',
+    ],
+  ]);
+  expect(formatDate(dates[0]!, '%Q %')).toBe('%Q %');
+  expect(render('{{ strftime_now("%Y")|int > 2000 }}')).toBe('true');
+});
