@@ -16,6 +16,8 @@ export interface KvStoreOptions {
   readonly align: 'start' | 'end';
   readonly maxRows: number;
   readonly maxTokens: number;
+  /** Room that is not needed is kept only within this. */
+  readonly maxBytes: number;
 }
 
 /** A sequence in the store; only the store writes to it. */
@@ -71,7 +73,7 @@ export class KvStore {
 
   add(): KvRow {
     const row = new KvRow(this.rows.length);
-    this.#resize(this.rows.length + 1, Math.max(this.capacity, capacityFor(1, this.#options.maxTokens)));
+    this.#grow(this.rows.length + 1, 1);
     this.rows.push(row);
     return row;
   }
@@ -107,7 +109,7 @@ export class KvStore {
 
   /** Makes room for `tokens` in every row. */
   reserve(tokens: number): void {
-    if (tokens > this.capacity) this.#resize(this.rows.length, capacityFor(tokens, this.#options.maxTokens));
+    if (tokens > this.capacity) this.#grow(this.rows.length, tokens);
   }
 
   /**
@@ -198,18 +200,29 @@ export class KvStore {
   /** Gives memory back when a quarter of it would do, or half of the tokens. */
   #shrink(): void {
     const { maxRows, maxTokens } = this.#options;
-    let longest = 0;
-    for (const row of this.rows) longest = Math.max(longest, row.length);
     const rows = rowsFor(this.rows.length, maxRows);
-    const capacity = this.rows.length === 0 ? 0 : capacityFor(longest + 1, maxTokens);
+    const capacity = rows === 0 ? 0 : capacityFor(this.#longest(), maxTokens);
     if (rows === 0 || rows * 4 <= this.#rowCapacity || capacity * 2 <= this.capacity) {
       this.#relay(rows, capacity * 2 <= this.capacity ? capacity : this.capacity);
     }
   }
 
-  #resize(rows: number, capacity: number): void {
-    const room = Math.max(this.#rowCapacity, rowsFor(rows, this.#options.maxRows));
-    if (room > this.#rowCapacity || capacity > this.capacity) this.#relay(room, capacity);
+  #grow(rows: number, tokens: number): void {
+    const { maxRows, maxTokens, maxBytes } = this.#options;
+    const least = { rows: rowsFor(rows, maxRows), capacity: capacityFor(Math.max(tokens, this.#longest()), maxTokens) };
+    let room = Math.max(this.#rowCapacity, least.rows);
+    let capacity = Math.max(this.capacity, least.capacity);
+    if (room * capacity * this.bytesPerToken > maxBytes) {
+      room = least.rows;
+      capacity = least.capacity;
+    }
+    if (room !== this.#rowCapacity || capacity !== this.capacity) this.#relay(room, capacity);
+  }
+
+  #longest(): number {
+    let longest = 0;
+    for (const row of this.rows) longest = Math.max(longest, row.length);
+    return longest;
   }
 
   /** Lays all rows out anew, one tensor after the other, so that never more than one of them is there twice. */
