@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, expect, test } from 'vitest';
 import {
   type EndDetail,
@@ -340,6 +342,35 @@ test('closing fails the streams that run, wait and pause', async () => {
   await harness.close();
   for (const heard of [paused, running, waiting])
     expect(failure(heard)).toEqual({ code: 'UNAVAILABLE', message: 'server is shutting down' });
+});
+
+test('ten thousand streams that are started and cancelled leave memory as it was', { timeout: 120_000 }, async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const { start, settled } = bound(open({ maxSequences: 8, prefixCacheBytes: 20_000, prefillChunk: 16 }));
+  const churn = async (streams: number): Promise<number> => {
+    for (let started = 0; started < streams; started += 20) {
+      const some = Array.from({ length: 20 }, (_, index) =>
+        start(prompt(5 + ((started + index) % 50), started + index), { window: 4, clientKey: `${index % 3}` }),
+      );
+      let steps = 0;
+      harness.onBetween = () => {
+        if (steps++ < 12) return;
+        for (const { number } of some.splice(0)) harness.tell(() => harness.loop.cancel(number));
+      };
+      await settled();
+      for (const { number } of some) harness.tell(() => harness.loop.cancel(number));
+      harness.decoder.runs.length = 0;
+      await settled();
+    }
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  const before = await churn(1000);
+  const after = await churn(10_000);
+  expect(after - before).toBeLessThan(500_000);
+  for (const gauge of ['running', 'waiting', 'paused', 'kvUsedBytes'] as const) expect(harness.gauge(gauge)).toBe(0);
+  expect(harness.gauge('prefixBytes')).toBeLessThanOrEqual(20_000);
 });
 
 /** Methods without their object, for short tests. */
