@@ -20,15 +20,10 @@ import {
   type Sampling,
 } from '../runtime/generation-messages.js';
 import type { StreamListener, StreamRecord } from '../runtime/token-streams.js';
+import { deltaOf } from './generated-delta.js';
 import type { CancelReason } from './generation-counts.js';
 import { GenerationMeasures } from './generation-measures.js';
-import type {
-  GenerateCall,
-  GeneratedDelta,
-  GenerateHandler,
-  GenerateRequest,
-  GenerationEnd,
-} from './generation-types.js';
+import type { GenerateCall, GeneratedDelta, GenerateHandler, GenerateRequest } from './generation-types.js';
 import type { Model } from './model.js';
 import type { Stallable, StallWatch } from './stall-watch.js';
 import type { FailureReason } from './statistics.js';
@@ -63,6 +58,8 @@ export class GeneratedCall implements GenerateCall, StreamListener, Stallable {
   #untaken = 0;
   #owed = 0;
   #deadline: NodeJS.Timeout | undefined;
+  /** Fires where the first token has not come in the time that the request gives it. */
+  #patience: NodeJS.Timeout | undefined;
 
   constructor(request: GenerateRequest, handler: GenerateHandler, owner: CallOwner) {
     this.request = request;
@@ -97,7 +94,7 @@ export class GeneratedCall implements GenerateCall, StreamListener, Stallable {
 
   /** Hands the prompt to the model's thread. */
   start(tokens: Int32Array<ArrayBuffer>, sampling: Sampling): void {
-    const { clientKey, timeline } = this.request;
+    const { clientKey, timeline, queueTimeoutMs } = this.request;
     const { generation, statistics } = this.#model!;
     const promptTokens = tokens.length;
     this.#promptTokens = promptTokens;
@@ -106,6 +103,10 @@ export class GeneratedCall implements GenerateCall, StreamListener, Stallable {
     this.#measures = new GenerationMeasures({ timeline, counts: generation!.counts, statistics, promptTokens });
     this.#stream = generation!.streams.start({ tokens, sampling, window: WINDOW_DELTAS, clientKey }, this);
     this.#state = 'running';
+    if (queueTimeoutMs !== undefined && queueTimeoutMs <= LONGEST_MS) {
+      const expired = () => this.#stop(new ServeError('UNAVAILABLE', 'Request timeout expired'), 'deadline');
+      this.#patience = setTimeout(expired, Math.ceil(queueTimeoutMs));
+    }
   }
 
   onRecord(record: StreamRecord): void {
@@ -117,6 +118,7 @@ export class GeneratedCall implements GenerateCall, StreamListener, Stallable {
       return;
     }
     const measures = this.#measures!;
+    if (this.#patience !== undefined) this.#stopPatience();
     if (flags & FLAG_TOKEN) measures.chosen(record.timeMs);
     this.#untaken++;
     const delta = deltaOf(record, this.#promptTokens);
@@ -222,7 +224,13 @@ export class GeneratedCall implements GenerateCall, StreamListener, Stallable {
     this.#release = undefined;
     this.#owner.stalls.forget(this);
     clearTimeout(this.#deadline);
+    this.#stopPatience();
     if (this.#model) this.#model.admitting--;
+  }
+
+  #stopPatience(): void {
+    clearTimeout(this.#patience);
+    this.#patience = undefined;
   }
 
   #handOver(delta: GeneratedDelta): void {
@@ -262,24 +270,6 @@ export class GeneratedCall implements GenerateCall, StreamListener, Stallable {
       Math.min(LONGEST_MS, leftMs),
     );
   }
-}
-
-/** The record is used again for the next: only what it holds may be kept. */
-function deltaOf({ flags, text, tokenId, logit, detail }: StreamRecord, promptTokens: number): GeneratedDelta {
-  // Nearly all have none.
-  if (detail === undefined) return { text, tokenId, logit };
-  const { logprob, end } = detail;
-  return {
-    text,
-    tokenId: flags & FLAG_TOKEN ? tokenId : -1,
-    logit,
-    ...(logprob && { logprob }),
-    ...(end && { end: endOf(end, promptTokens) }),
-  };
-}
-
-function endOf({ scheduledMs, prefillMs, cumulativeLogprob = Number.NaN, ...end }: EndDetail, promptTokens: number) {
-  return { ...end, promptTokens, cumulativeLogprob } satisfies GenerationEnd;
 }
 
 /** What the statistics call it. */

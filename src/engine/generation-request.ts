@@ -35,6 +35,8 @@ export interface ReadGeneration {
   /** As asked for; undefined where the request does not say. */
   readonly stream: boolean | undefined;
   readonly excludeInput: boolean | undefined;
+  /** Parameter `timeout`. */
+  readonly queueTimeoutMs: number | undefined;
   /** In the order of the response. */
   readonly outputs: readonly OutputName[];
 }
@@ -63,7 +65,7 @@ export function readGenerationRequest(model: Model, request: InferRequest, maxTe
       `text of input '${printable(name)}' for model '${model.name}' has ${data.byteLength - 4} bytes, at most ${maxTextBytes} are taken. Use --max-text-byte-size to increase the limit.`,
     );
   }
-  knownParameters(request.parameters);
+  const { timeoutUs } = knownParameters(request.parameters);
   for (const [name, value] of request.parameters) {
     const field = FIELDS.get(name);
     if (field) setField(fields, name, field, value);
@@ -77,7 +79,9 @@ export function readGenerationRequest(model: Model, request: InferRequest, maxTe
   const outputs = outputsOf(model, request, fields);
   const { sampling, stream, excludeInput } = fields;
   if (outputs.includes('cumulative_logprob') || outputs.includes('logprobs')) sampling.logprobs ??= 0;
-  return { prompt: promptOf(model, source, fields), sampling, stream, excludeInput, outputs };
+  // As for queues, 0 is none.
+  const queueTimeoutMs = timeoutUs ? timeoutUs / 1e3 : undefined;
+  return { prompt: promptOf(model, source, fields), sampling, stream, excludeInput, queueTimeoutMs, outputs };
 }
 
 /** The input that is the prompt: by its content, by its name, else the only one of an unknown name that has text. */

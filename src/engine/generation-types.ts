@@ -75,6 +75,8 @@ export interface GenerateRequest {
   readonly clientKey: string;
   /** When the caller stops waiting, on the clock of base/clock.ts; Infinity when not known. */
   readonly deadlineMs: number;
+  /** Refused with UNAVAILABLE where its prompt, once it is tokens, waits longer for the first token; left out: as long as it takes. */
+  readonly queueTimeoutMs?: number;
   /** Stamped by the front end up to `decoded` and at the end `encoded`, by the engine between. */
   readonly timeline: Timeline;
 }

@@ -106,6 +106,7 @@ export class Generator {
           protocol: request.arm.startsWith('rest') ? 'rest' : 'grpc',
           clientKey: request.clientKey ?? '',
           deadlineMs: request.deadlineMs,
+          ...(read.queueTimeoutMs !== undefined && { queueTimeoutMs: read.queueTimeoutMs }),
           timeline: request.timeline,
         },
         responder,

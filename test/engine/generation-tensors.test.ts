@@ -1,5 +1,5 @@
 /** Requests by tensors for a model that generates text, as clients of Triton's language model backends send them, and what they get. */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { nowMs } from '../../src/base/clock.js';
 import type { ServeError } from '../../src/base/errors.js';
 import { Timeline } from '../../src/base/timeline.js';
@@ -153,7 +153,7 @@ const SAMPLED: [string, InferInput[], Parameters | Record<string, never>, Partia
       ['sequence_start', false],
       ['sequence_end', false],
       ['priority', 1],
-      ['timeout', 1000],
+      ['timeout', 60_000_000],
     ]),
     { temperature: 0 },
   ],
@@ -345,6 +345,25 @@ test.each([
   await started(played);
   played.streams.end(0, ' c');
   expect(told.responses).toEqual([[{ text_output: [' c'] }, true]]);
+});
+
+test("the parameter 'timeout' is how long it waits for its first token", () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const played = playedGenerator();
+  const parameters = new Map([['timeout', 20_000]]);
+  const ids = tensor('input_ids', 'INT32', [1], Int32Array.of(8));
+  const late = stream(played, [ids], { parameters });
+  const early = stream(played, [ids], { parameters });
+  vi.advanceTimersByTime(19);
+  played.streams.token(1, 'x');
+  expect(late.told.errors).toEqual([]);
+  vi.advanceTimersByTime(1);
+  expect(late.told.errors.map(({ code, message }) => [code, message])).toEqual([
+    ['UNAVAILABLE', 'Request timeout expired'],
+  ]);
+  played.streams.end(1, 'y');
+  expect([early.told.errors, early.told.responses.length, played.streams.cancelled]).toEqual([[], 1, [0]]);
 });
 
 test('a caller that goes ends the stream', async () => {
