@@ -210,6 +210,35 @@ test('a stream that runs while the server stops ends as it should, and its conne
   expect(text).toMatch(/server-timing: .*\r\n\r\n$/i);
 });
 
+test('a server that closes waits for its streams', async () => {
+  const own = new TokenEngine();
+  const closing = await startFrontEnd({ engine: own });
+  const began = new Promise<void>((resolve) => {
+    own.onStep = resolve;
+  });
+  const reading = closing.raw(rawRequest(bodyFor('a '.repeat(300))));
+  await began;
+  await closing.close();
+  expect(await reading).toContain('[DONE]');
+  expect(own.cancelled).toBe(0);
+});
+
+test('a server that closes waits only so long for a stream that nobody reads', async () => {
+  const own = new TokenEngine();
+  const closing = await startFrontEnd({ engine: own, closeGraceMs: 50 });
+  const isStalled = new Promise<void>((resolve) => {
+    own.onStep = () => {
+      if ([...own.streams].some(({ outstanding }) => outstanding === WINDOW)) resolve();
+    };
+  });
+  const stalled = await closing.connect();
+  stalled.on('error', () => {});
+  stalled.pause().write(rawRequest(bodyFor('flood')));
+  await isStalled;
+  await closing.close();
+  expect(own.cancelled).toBe(1);
+});
+
 test('a stream that begins while the server stops is refused', async () => {
   front.draining = true;
   const response = await new Promise<IncomingMessage>((resolve) => {

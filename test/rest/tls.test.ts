@@ -1,7 +1,10 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import { expect, test } from 'vitest';
 import { startFrontEnd } from './front-end.js';
+import { TokenEngine, WINDOW } from './token-engine.js';
 
 const file = (name: string): Buffer => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));
 const ca = file('authority.pem');
@@ -33,5 +36,24 @@ test('mutual TLS lets in only clients whose certificate the authority signed', a
   expect(await live(front.port, { ca })).toBeTypeOf('string');
   const stranger = { ca, cert: file('stranger-client.pem'), key: file('stranger-client.key') };
   expect(await live(front.port, stranger)).toBeTypeOf('string');
+  await front.close();
+});
+
+test('events come over HTTPS as they do without, and are taken as they are sent', async () => {
+  const engine = new TokenEngine();
+  const front = await startFrontEnd({ engine, tls: server });
+  const { port } = front;
+  const call = request({ host: 'localhost', port, method: 'POST', path: '/v1/completions', agent: false, ca });
+  call.end(JSON.stringify({ model: 'words', prompt: 'w '.repeat(200), max_tokens: 500, stream: true }));
+  const [response] = (await once(call, 'response')) as [IncomingMessage];
+  let text = '';
+  response.setEncoding('utf8').on('data', (part: string) => {
+    text += part;
+  });
+  await once(response, 'end');
+  expect(text.match(/^data: /gm)).toHaveLength(202);
+  expect(response.trailers['server-timing']).toMatch(/total;dur=/);
+  // The last ones may be on their way back.
+  expect(engine.taken).toBeGreaterThan(201 - WINDOW);
   await front.close();
 });
