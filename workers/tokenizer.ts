@@ -1,10 +1,12 @@
 /**
  * A model's tokenizer: text to token ids, equal to what Hugging Face's own library (Python's `tokenizers`) gives.
  *
- * Called by workers/text.ts. @huggingface/tokenizers does most of it; where it differs, its input is rewritten (tokenizer-json.ts) or
- * a part of it is replaced (token-models.ts, token-charsmap.ts). Owns the vocabulary: some ten megabytes for a large one.
+ * Called by workers/text.ts and, through it, workers/prompt.ts. @huggingface/tokenizers does most of it; where it differs, its input is
+ * rewritten (tokenizer-json.ts) or a part of it is replaced (token-models.ts, token-charsmap.ts, token-added.ts). Owns the vocabulary:
+ * some ten megabytes for a large one.
  */
 import { Tokenizer } from '@huggingface/tokenizers';
+import { replaceSplitters } from './token-added.js';
 import { Charsmap } from './token-charsmap.js';
 import { type Encoder, unigramEncoder, wordPieceEncoder } from './token-models.js';
 import { type TokenizerFile, tokenizerFile } from './tokenizer-file.js';
@@ -33,6 +35,7 @@ export function createTokenizer(json: unknown): TextTokenizer {
     // WordLevel looks for this in tokenizer_config.json. Its other settings are for tokenizers that were never converted.
     { unk_token: file.model.unk_token },
   );
+  replaceSplitters(tokenizer);
   replaceCharsmap(tokenizer);
   replaceModel(tokenizer, file.model);
   return {

@@ -128,6 +128,32 @@ test('a conversation is what its template writes, special tokens as one id each'
   expect(ids.slice(0, 2)).toEqual([known['<|endoftext|>'], known['<|im_start|>']]);
 });
 
+test('added tokens take the spaces and stand for the words that they are meant to', () => {
+  const { tokenizer } = named('GPT-2') as { tokenizer: { added_tokens: object[] } };
+  const token = (id: number, content: string, rules: object): object => {
+    const none = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: false };
+    return { id, content, ...none, ...rules };
+  };
+  const added_tokens = [
+    ...tokenizer.added_tokens,
+    token(900, '[MASK]', { lstrip: true, rstrip: true }),
+    token(901, '[L]', { lstrip: true }),
+    token(902, 'cat', { single_word: true }),
+  ];
+  const processor = new PromptProcessor(specOf({ ...tokenizer, added_tokens }));
+  const ids = (text: string): number[] => (text === '' ? [] : idsOf(processor, 'prompt', text));
+  const parts = (...all: (string | number)[]): number[] =>
+    all.flatMap((part) => (typeof part === 'string' ? ids(part) : [part]));
+  expect(ids('x \u0085[MASK]\u2003\ny')).toEqual(parts('x', 900, 'y'));
+  // A byte order mark is no space, whatever JavaScript says.
+  expect(ids('x\ufeff[MASK]\ufeffy')).toEqual(parts('x\ufeff', 900, '\ufeffy'));
+  expect(ids('x [L] [L] y')).toEqual(parts('x', 901, 901, ' y'));
+  expect(ids('[MASK] [L]')).toEqual([900, 901]);
+  expect(ids('a cat-cat')).toEqual(parts('a ', 902, '-', 902));
+  for (const text of ['concat', 'cats', 'cat_', '\u{1D4B3}cat', 'cat\u0301', '\u0663cat'])
+    expect(ids(text)).not.toContain(902);
+});
+
 describe('what is no prompt is refused:', () => {
   const processor = new PromptProcessor(
     specOf(named('GPT-2').tokenizer, { chatTemplate: '{{ messages[0].content }}' }),
