@@ -16,7 +16,7 @@ import { type GenerationSettings, generationConfig, generationSettings } from '.
 import type { GenerationCounts } from './generation-counts.js';
 import { generationModel, usableContext } from './generation-model.js';
 import { HubFiles } from './huggingface-files.js';
-import { readGenerationFolder } from './huggingface-generation.js';
+import { type GenerationFolder, readGenerationFolder } from './huggingface-generation.js';
 import type { Model } from './model.js';
 import type { QueueBounds } from './model-assembly.js';
 import type { RawConfig } from './model-config-raw.js';
@@ -77,7 +77,7 @@ export class GenerationLoader {
   /** Nothing of it stays when this throws. */
   async load(parts: GenerationParts): Promise<Model> {
     const { entry, raw, version, path } = parts;
-    const { preprocess, log } = this.#options;
+    const { log } = this.#options;
     const settings = generationSettings(raw, entry.name, this.#options.generation);
     const filename = entry.hubLayout ? relative(entry.directory, path) : raw.default_model_filename || 'model.onnx';
     const config = generationConfig(raw, entry.name, filename);
@@ -97,7 +97,6 @@ export class GenerationLoader {
       prefixCacheBytes: settings.prefixCacheBytes,
       prefillChunk: PREFILL_CHUNK,
     };
-    const processor = { prompt: folder.prompt };
     const thread: Thread = {
       streams: this.#options.startTokenStreams({
         maxSequences: spec.maxSequences,
@@ -111,7 +110,8 @@ export class GenerationLoader {
     try {
       const loading = this.#loadDecoder(thread, spec);
       loading.catch(() => undefined);
-      processorId = await preprocess.register(processor);
+      const { processor, chatProblem, ...registered } = await this.#register(folder);
+      processorId = registered.processorId;
       let loaded = await loading;
       // It may have died while the prompts were still being registered.
       while (thread.losses !== thread.loadedAfter) loaded = await this.#loadDecoder(thread, spec);
@@ -123,12 +123,13 @@ export class GenerationLoader {
         streams,
         defaults: knownTokens(folder.defaults, loaded),
         counts: parts.counts,
-        chatProblem: folder.chatProblem,
+        chatProblem,
         isLost: false,
       };
       const made = { version, config, generation, processor, processorId, statistics: parts.statistics };
       thread.model = generationModel(made, this.#options);
       const notes = [...folder.notes, ...loaded.notes];
+      if (chatProblem !== folder.chatProblem) notes.push(`it takes no conversations: ${chatProblem}`);
       if (contextLength < spec.contextLength) {
         notes.push(
           `its context of ${spec.contextLength} tokens is cut to ${contextLength}, for which kv_cache_byte_size has room`,
@@ -174,6 +175,21 @@ export class GenerationLoader {
   /** Ends all threads; streams that still run fail. */
   async close(): Promise<void> {
     await Promise.all([...this.#threads].map((thread) => this.#release(thread, thread.model?.processorId ?? -1)));
+  }
+
+  /** With a chat template that is none, the model takes everything but conversations. */
+  async #register({ prompt, chatProblem }: GenerationFolder) {
+    const { preprocess } = this.#options;
+    const withTemplate = { prompt };
+    try {
+      return { processor: withTemplate, processorId: await preprocess.register(withTemplate), chatProblem };
+    } catch (thrown) {
+      if (prompt.chatTemplate === undefined) throw thrown;
+      // What else may be wrong with it is wrong without its template, too.
+      const processor = { prompt: { ...prompt, chatTemplate: undefined } };
+      const processorId = await preprocess.register(processor);
+      return { processor, processorId, chatProblem: ServeError.from(thrown).message };
+    }
   }
 
   #threadOf(model: Model): Thread | undefined {

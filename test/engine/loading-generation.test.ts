@@ -149,6 +149,34 @@ test('a decoder without a tokenizer is served by its raw tensors, and the log sa
   await expect(ask(running, 'bare')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 });
 
+test('a conversation becomes the prompt that its template makes of it', async () => {
+  const repository = temporaryDirectory();
+  writeStories(repository, 'stories');
+  writeStories(repository, 'without', { files: { 'chat_template.jinja': '{% for message in %}' } });
+  const running = await start(repository);
+  const { engine } = running;
+  const messages = [{ role: 'user', content: 'What is 3 plus 4?' }];
+  const chat = await generate(engine, { modelName: 'stories', prompt: { kind: 'chat', messages } });
+  const text = '<|user|>What is 3 plus 4?<|end|><|assistant|>';
+  const plain = await generate(engine, {
+    modelName: 'stories',
+    prompt: { kind: 'text', text, addSpecialTokens: false },
+  });
+  expect(chat.text).toBe(plain.text);
+  expect(chat.end).toMatchObject({ finishReason: 'stop', promptTokens: plain.end.promptTokens });
+  expect(chat.text).toContain('7');
+
+  // A template that is none takes conversations away, and nothing else.
+  expect(states(running).without).toBe('READY');
+  const { chatProblem } = engine.modelContent('without', '').generation!;
+  expect(chatProblem).toContain("chat_template can't be used");
+  expect(running.logged.join('\n')).toContain("it takes no conversations: chat_template can't be used");
+  expect((await ask(running, 'without')).tokens).toHaveLength(12);
+  await expect(generate(engine, { modelName: 'without', prompt: { kind: 'chat', messages } })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+  });
+});
+
 test('files that are wrong fail their model with file and field, and no other', async () => {
   const repository = temporaryDirectory();
   writeStories(repository, 'good');
