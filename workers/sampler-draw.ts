@@ -4,7 +4,7 @@
  * Called by workers/sampler.ts. Never sorts a vocabulary. A small top k is found with a heap; anything else by buckets:
  *
  *   bucket    0 |  1 |  2 |  3 | ... | 1023     of (max - logit) / temperature, 1/32 wide; the last one takes the rest
- *   count     2 |  0 |  5 | 11 |                each bucket's number of tokens and their mass, the sum of e^-x
+ *   count     2 |  0 |  5 | 11 |                each bucket's number of tokens (for top k) and their mass, the sum of e^-x
  *   mass    1.9 |  0 | .. |                     a cut lies in one bucket: its values alone are looked at closer,
  *   kept  ============|==                       and the draw too looks into one bucket alone
  *
@@ -41,6 +41,9 @@ export function largestOf(row: Float32Array): number {
 const HEAP_TOP_K = 512;
 const BUCKETS = 1024;
 const BUCKETS_PER_UNIT = 32;
+const BUCKET_WIDTH = 1 / BUCKETS_PER_UNIT;
+/** e^-x where buckets begin. */
+const EDGES = Float64Array.from({ length: BUCKETS }, (_, bucket) => Math.exp(-bucket / BUCKETS_PER_UNIT));
 
 export class Draw {
   readonly #largest: LargestOfRow;
@@ -113,8 +116,13 @@ export class Draw {
       if (!(value >= lowest)) continue;
       const x = (max - value) * inverse;
       const bucket = bucketOf(x);
-      counts[bucket]!++;
-      masses[bucket]! += exponential(-x);
+      if (topK > 0) counts[bucket]!++;
+      // From the bucket's edge it is a short series: every entry of a vocabulary comes here.
+      const rest = x - bucket * BUCKET_WIDTH;
+      masses[bucket]! +=
+        bucket < BUCKETS - 1
+          ? EDGES[bucket]! * (1 - rest * (1 - rest * (0.5 - rest * (1 / 6 - rest * (1 / 24)))))
+          : exponential(-x);
     }
   }
 

@@ -440,7 +440,7 @@ describe('with prompts', () => {
     tokenizerConfigJson: '{}',
     chatTemplate: `{% if loops %}${loops}{% endif %}{{ messages[0].content }}`,
     templateTokens: {},
-    templateMs: 50,
+    templateMs: 500,
   };
   const chat = (names: object): ContentElements =>
     elements('chat', JSON.stringify({ messages: [{ content: 'Hello' }], ...names }));
@@ -466,7 +466,7 @@ describe('with prompts', () => {
       'fulfilled',
     ]);
     expect(results[1]).toMatchObject({
-      reason: { code: 'INVALID_ARGUMENT', message: 'the chat template did not end within 50 ms' },
+      reason: { code: 'INVALID_ARGUMENT', message: 'the chat template did not end within 500 ms' },
     });
     await one.close();
   });
