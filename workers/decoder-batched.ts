@@ -37,8 +37,6 @@ export class BatchedDecoder implements Decoder {
   readonly #fetches: readonly string[];
   readonly #fetchesWithoutLogits: readonly string[];
   readonly #feeds: DecoderFeeds;
-  /** Logits in the order that the caller has its rows in, where that is not the store's. */
-  #ordered = new Float32Array(0);
 
   constructor(options: BatchedOptions) {
     this.#options = options;
@@ -116,7 +114,8 @@ export class BatchedDecoder implements Decoder {
     this.#append(results, 0, count, 1);
     for (let i = 0; i < count; i++) this.#store.advance(rows[i]!, 1);
     const logits = results[this.#options.tap.logits]!.data as Float32Array;
-    return inOrder ? logits : this.#inOrder(logits, rows);
+    if (!inOrder) this.#order(logits, rows);
+    return logits;
   }
 
   async release(): Promise<void> {
@@ -156,13 +155,22 @@ export class BatchedDecoder implements Decoder {
     return rows.every(({ index }, i) => index === i);
   }
 
-  #inOrder(logits: Float32Array, rows: readonly KvRow[]): Float32Array {
+  /** Brings logits from the order of the store to that of `rows`, where they lie: few are elsewhere, those behind rows that have left. */
+  #order(logits: Float32Array, rows: readonly KvRow[]): void {
     const size = logits.length / rows.length;
-    if (this.#ordered.length !== logits.length) this.#ordered = new Float32Array(logits.length);
-    for (const [i, { index }] of rows.entries()) {
-      this.#ordered.set(logits.subarray(index * size, (index + 1) * size), i * size);
+    const from = Int32Array.from(rows, ({ index }) => index);
+    for (let start = 0; start < from.length; start++) {
+      if (from[start] === start) continue;
+      const first = logits.slice(start * size, (start + 1) * size);
+      let at = start;
+      for (let next = from[at]!; next !== start; next = from[at]!) {
+        logits.copyWithin(at * size, next * size, (next + 1) * size);
+        from[at] = at;
+        at = next;
+      }
+      logits.set(first, at * size);
+      from[at] = at;
     }
-    return this.#ordered;
   }
 
   #assertRoom(row: KvRow, tokens: number): void {

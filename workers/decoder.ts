@@ -14,7 +14,7 @@ import { type DecoderPorts, type KvPort, readPorts } from './decoder-ports.js';
 import { probe } from './decoder-probe.js';
 import type { Decoder } from './decoder-types.js';
 import { assertExternalDataInside } from './external-data.js';
-import { readValues } from './onnx-edit.js';
+import { type GraphValue, readValues } from './onnx-edit.js';
 import { type ModelSkeleton, readOnnx } from './onnx-graph.js';
 import { countedPositions } from './onnx-positions.js';
 import { TAP_MIN_OPSET, type Tap, tapDecoder } from './onnx-tap.js';
@@ -31,85 +31,77 @@ const ROUNDED_TOGETHER = 0.25;
 const FEW_BITS = ['MatMulNBits', 'MatMulBnb4', 'DequantizeLinear', 'GatherBlockQuantized'];
 const TOGETHER = ['DynamicQuantizeLinear', 'MatMulInteger', 'DynamicQuantizeMatMul', 'ConvInteger'];
 
+type RowLayout = Exclude<KvLayout, 'alone'>;
+
+/** A model's file without its bytes, which are in memory only while a session is made of them. */
+interface Graph {
+  readonly model: ModelSkeleton;
+  readonly outputs: readonly GraphValue[];
+  readonly ports: DecoderPorts;
+  /** Where the graph counts positions itself, and could be fed. */
+  readonly counted: ReturnType<typeof countedPositions>;
+}
+
 /** Throws ServeError for a model that can't be served, else what ONNX Runtime threw. */
 export async function loadDecoder(spec: GenerationSpec): Promise<Decoder> {
-  const bytes = await readModel(spec.path);
-  if (bytes === undefined) {
-    throw new ServeError(
-      'INVALID_ARGUMENT',
-      'model file is larger than 2 GB: save its weights as external data, which text generation maps',
-    );
-  }
+  const bytes = await read(spec);
+  let graph: Graph;
   try {
     const model = readOnnx(bytes);
     assertExternalDataInside(spec.directory, model.externalData);
-    return await fromGraph(spec, bytes, model);
-  } finally {
-    freeBytes(bytes);
-  }
-}
-
-async function fromGraph(spec: GenerationSpec, bytes: Uint8Array, model: ModelSkeleton): Promise<Decoder> {
-  const values = readValues(bytes);
-  const ports = readPorts(model, values, spec.names);
-  const counted = ports.positionIds ? undefined : countedPositions(model);
-  const { candidates, reason } = layoutsOf(model, ports, spec, counted !== undefined);
-  const notes: string[] = [];
-  const sizes = {
-    maxSequences: spec.maxSequences,
-    maxTokens: spec.contextLength,
-    kvCacheBytes: spec.kvCacheBytes,
-  };
-  if (candidates.length === 0) notes.push(`sequences run one at a time: ${reason}`);
-  else {
-    const kv = ports.kv as readonly KvPort[];
-    const tap = tapDecoder(bytes, model, { ports, kv, counted, outputs: values.outputs });
-    const positionIds =
-      tap.positionIds === undefined ? ports.positionIds : ({ name: tap.positionIds, type: 'int64' } as const);
-    const session = await sessionOf(spec, model, tap);
-    try {
-      const decoder = await firstRight(
-        candidates,
-        toleranceOf(model, ports, notes),
-        notes,
-        (layout) => new BatchedDecoder({ session, ports: { ...ports, positionIds }, kv, tap, layout, ...sizes }),
-      );
-      if (decoder) return decoder;
-    } catch (error) {
-      await session.release();
-      throw error;
-    }
-    await session.release();
-    notes.push('sequences run one at a time');
-  }
-  const tap = tapDecoder(bytes, model, { ports, kv: undefined, counted: undefined, outputs: values.outputs });
-  const session = await sessionOf(spec, model, tap);
-  try {
-    const decoder = new AloneDecoder({ session, ports, logits: tap.logits, ...sizes });
-    decoder.vocabularySize = await vocabularyOf(decoder);
-    decoder.notes = notes;
-    return decoder;
+    const { inputs, outputs } = readValues(bytes);
+    const ports = readPorts(model, { inputs, outputs }, spec.names);
+    graph = { model, outputs, ports, counted: ports.positionIds ? undefined : countedPositions(model) };
   } catch (error) {
-    await session.release();
+    freeBytes(bytes);
     throw error;
   }
+  const notes: string[] = [];
+  const { layouts, reason } = layoutsOf(graph, spec);
+  if (layouts.length > 0) {
+    const decoder = await loadTogether(spec, graph, { bytes, layouts, notes });
+    if (decoder) return decoder;
+    notes.push('sequences run one at a time');
+    return loadAlone(spec, graph, { bytes: await read(spec), notes });
+  }
+  notes.push(`sequences run one at a time: ${reason}`);
+  return loadAlone(spec, graph, { bytes, notes });
 }
 
-/** The first layout that gives what a sequence gives alone, ready to serve. */
-async function firstRight(
-  candidates: readonly Exclude<KvLayout, 'alone'>[],
-  tolerance: number,
-  notes: string[],
-  make: (layout: Exclude<KvLayout, 'alone'>) => BatchedDecoder,
-): Promise<BatchedDecoder | undefined> {
-  let vocabularySize = 0;
-  for (const layout of candidates) {
-    const decoder = make(layout);
-    vocabularySize ||= await vocabularyOf(decoder);
-    decoder.vocabularySize = vocabularySize;
+async function read({ path }: GenerationSpec): Promise<Uint8Array> {
+  const bytes = await readModel(path);
+  if (bytes) return bytes;
+  throw new ServeError(
+    'INVALID_ARGUMENT',
+    'model file is larger than 2 GB: save its weights as external data, which text generation maps',
+  );
+}
+
+/** A decoder with the first layout that gives what a sequence gives alone; undefined where none does. */
+async function loadTogether(
+  spec: GenerationSpec,
+  { model, outputs, ports, counted }: Graph,
+  { bytes, layouts, notes }: { bytes: Uint8Array; layouts: readonly RowLayout[]; notes: string[] },
+): Promise<Decoder | undefined> {
+  const kv = ports.kv as readonly KvPort[];
+  const tap = tapDecoder(bytes, model, { ports, kv, counted, outputs });
+  const positionIds =
+    tap.positionIds === undefined ? ports.positionIds : { name: tap.positionIds, type: 'int64' as const };
+  const tolerance = toleranceOf(model, ports, notes);
+  const session = await sessionOf(spec, model, { bytes, tap });
+  for (const layout of layouts) {
+    const decoder = new BatchedDecoder({
+      session,
+      ports: { ...ports, positionIds },
+      kv,
+      tap,
+      layout,
+      ...sizesOf(spec),
+    });
     let found: string;
     try {
-      const distance = await probe(decoder, vocabularySize);
+      decoder.vocabularySize = await vocabularyOf(decoder);
+      const distance = await probe(decoder, decoder.vocabularySize);
       if (distance <= tolerance) {
         decoder.notes = notes;
         return decoder;
@@ -120,7 +112,30 @@ async function firstRight(
     }
     notes.push(`layout '${layout}' of keys and values is not right for this model: ${found}`);
   }
+  await session.release();
   return undefined;
+}
+
+async function loadAlone(
+  spec: GenerationSpec,
+  { model, outputs, ports }: Graph,
+  { bytes, notes }: { bytes: Uint8Array; notes: readonly string[] },
+): Promise<Decoder> {
+  const tap = tapDecoder(bytes, model, { ports, kv: undefined, counted: undefined, outputs });
+  const session = await sessionOf(spec, model, { bytes, tap });
+  try {
+    const decoder = new AloneDecoder({ session, ports, logits: tap.logits, ...sizesOf(spec) });
+    decoder.vocabularySize = await vocabularyOf(decoder);
+    decoder.notes = notes;
+    return decoder;
+  } catch (error) {
+    await session.release();
+    throw error;
+  }
+}
+
+function sizesOf({ maxSequences, contextLength, kvCacheBytes }: GenerationSpec) {
+  return { maxSequences, maxTokens: contextLength, kvCacheBytes };
 }
 
 /** The first run. */
@@ -134,22 +149,20 @@ async function vocabularyOf(decoder: Decoder): Promise<number> {
   }
 }
 
+/** The layouts that may be right, the likeliest first; where there is none, why. */
 function layoutsOf(
-  { graph, opset }: ModelSkeleton,
-  { kv, attentionMask, positionIds }: DecoderPorts,
+  { model: { graph, opset }, ports: { kv, attentionMask, positionIds }, counted }: Graph,
   { slidingWindow, contextLength }: GenerationSpec,
-  countedByRange: boolean,
-): { readonly candidates: readonly Exclude<KvLayout, 'alone'>[]; readonly reason: string } {
-  const none = (reason: string) => ({ candidates: [], reason });
+): { readonly layouts: readonly RowLayout[]; readonly reason: string } {
+  const none = (reason: string) => ({ layouts: [], reason });
   if (typeof kv === 'string') return none(kv);
   if (!attentionMask) return none('it has no attention mask');
   if (opset < TAP_MIN_OPSET) return none(`its operator set ${opset} is older than ${TAP_MIN_OPSET}`);
   const has = (op: string) => graph.nodes.some((node) => node.op === op);
-  if (has('GroupQueryAttention')) return { candidates: ['right'], reason: '' };
+  if (has('GroupQueryAttention')) return { layouts: ['right'], reason: '' };
   // Others count past tokens, masked or not; only those that add up the mask know better.
-  if (!positionIds && !countedByRange && !has('CumSum'))
-    return none('it counts positions itself and has no input for them');
-  return { candidates: slidingWindow >= contextLength ? ['holes', 'left'] : ['left'], reason: '' };
+  if (!positionIds && !counted && !has('CumSum')) return none('it counts positions itself and has no input for them');
+  return { layouts: slidingWindow >= contextLength ? ['holes', 'left'] : ['left'], reason: '' };
 }
 
 function toleranceOf({ graph }: ModelSkeleton, { kv, logitsType }: DecoderPorts, notes: string[]): number {
@@ -164,7 +177,13 @@ function toleranceOf({ graph }: ModelSkeleton, { kv, logitsType }: DecoderPorts,
   return half || has(FEW_BITS) ? ROUNDED : EXACT;
 }
 
-async function sessionOf(spec: GenerationSpec, model: ModelSkeleton, { bytes }: Tap): Promise<InferenceSession> {
+/** Frees the file's bytes, and the edited ones when the session is there. */
+async function sessionOf(
+  spec: GenerationSpec,
+  model: ModelSkeleton,
+  { bytes, tap }: { readonly bytes: Uint8Array; readonly tap: Tap },
+): Promise<InferenceSession> {
+  freeBytes(bytes);
   const options = ortOptions(spec.options);
   const extra = options.extra as { readonly session?: Record<string, unknown> };
   // What has no path has no directory, in which external data is looked for.
@@ -172,8 +191,8 @@ async function sessionOf(spec: GenerationSpec, model: ModelSkeleton, { bytes }: 
   const withFolder = { ...options, extra: { ...extra, session: { ...extra.session, ...folder } } };
   const external = model.externalData.length > 0;
   try {
-    return await createSession(bytes, external ? withFolder : options, spec.options.executionProviders);
+    return await createSession(tap.bytes, external ? withFolder : options, spec.options.executionProviders);
   } finally {
-    freeBytes(bytes);
+    freeBytes(tap.bytes);
   }
 }
