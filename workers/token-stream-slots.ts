@@ -200,11 +200,12 @@ export class TokenSlots {
   }
 
   #keep(stream: TokenStream): void {
-    const { row } = stream;
-    if (!row || this.#options.spec.prefixCacheBytes === 0) return;
-    if (!this.prefixes.wants(stream.inRow, row.length * this.#decoder.kvBytesPerToken)) return;
+    const { row, saved } = stream;
+    if (!(row ?? saved) || this.#options.spec.prefixCacheBytes === 0) return;
+    const tokens = stream.inRow;
+    if (!this.prefixes.wants(tokens, tokens.length * this.#decoder.kvBytesPerToken)) return;
     try {
-      this.prefixes.add(stream.inRow.slice(), this.#decoder.save(row, row.length));
+      this.prefixes.add(tokens.slice(), row ? this.#decoder.save(row, row.length) : saved!);
     } catch {
       // Only a cache: a stream that has ended well has done so without it, too.
       this.prefixes.clear();

@@ -60,9 +60,9 @@ export class TokenStream {
     return this.#length;
   }
 
-  /** Those whose keys and values its row has, as a view. */
+  /** Those whose keys and values its row has, or what was saved of it, as a view. */
   get inRow(): Int32Array {
-    return this.#tokens.subarray(0, this.row?.length ?? 0);
+    return this.#tokens.subarray(0, (this.row ?? this.saved)?.length ?? 0);
   }
 
   get prompt(): Int32Array {

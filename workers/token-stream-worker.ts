@@ -13,6 +13,7 @@ import {
   type FromTokenStreamWorker,
   type GenerationSpec,
   type LoadedGeneration,
+  RECORDS_THERE,
   type ToTokenStreamWorker,
 } from '#src/runtime/generation-messages';
 import { RingWriter } from '#src/runtime/token-ring';
@@ -59,8 +60,12 @@ class TokenStreamServer {
       this.#hear();
       if (this.#load && !this.#closing) await this.#answer(this.#load);
     }
-    await this.#loop?.run();
-    await this.#decoder?.release();
+    try {
+      await this.#loop?.run();
+    } finally {
+      // The thread may serve another task, whose model needs the memory.
+      await this.#decoder?.release();
+    }
   }
 
   readonly #message = (): Promise<void> => {
@@ -75,7 +80,7 @@ class TokenStreamServer {
 
   readonly #hear = (): void => {
     // What the event loop has delivered came first.
-    for (const message of this.#inbox.splice(0)) this.#handle(message);
+    if (this.#inbox.length > 0) for (const message of this.#inbox.splice(0)) this.#handle(message);
     for (let next = receiveMessageOnPort(this.#port); next; next = receiveMessageOnPort(this.#port))
       this.#handle(next.message as ToTokenStreamWorker);
   };
@@ -83,7 +88,7 @@ class TokenStreamServer {
   #handle(message: ToTokenStreamWorker): void {
     switch (message.type) {
       case 'attach':
-        this.#ring = new RingWriter(message.ring);
+        this.#ring = new RingWriter(message.ring, () => this.#reply(RECORDS_THERE));
         this.#gauges = new Float64Array(message.gauges);
         return;
       case 'load':

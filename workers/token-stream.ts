@@ -132,10 +132,14 @@ export class StepLoop {
 
   /** What happens between two runs. */
   #between(): void {
-    this.#options.hear();
+    const { ring, hear } = this.#options;
+    // What was chosen goes first, and who hears of an end finds the counts without it. What is heard may have answers of its own.
+    this.#count();
+    ring.publish();
+    hear();
     if (!this.#closing) this.#slots.admit(nowMs());
     this.#count();
-    this.#options.ring.publish();
+    ring.publish();
   }
 
   async #decode(batch: readonly TokenStream[]): Promise<void> {

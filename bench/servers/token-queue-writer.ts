@@ -6,15 +6,17 @@
 import assert from 'node:assert';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { nowMs } from '../../src/base/clock.js';
-import { FLAG_TOKEN } from '../../src/runtime/generation-messages.js';
+import { FLAG_TOKEN, RECORDS_THERE } from '../../src/runtime/generation-messages.js';
 import { RingWriter } from '../../src/runtime/token-ring.js';
 import { median } from '../interleave.js';
 
-export type Way = 'ring' | 'ring_woken_by_port' | 'port_flat' | 'port_objects';
+export type Way = 'ring' | 'ring_woken_by_atomics' | 'port_flat' | 'port_objects';
 
 export interface Round {
   readonly way: Way;
   readonly ring: SharedArrayBuffer;
+  /** One word, which main waits on where Atomics wake it. */
+  readonly wakes: Int32Array<SharedArrayBuffer>;
   readonly streams: number;
   readonly steps: number;
 }
@@ -41,8 +43,14 @@ assert(parentPort);
 const port: MessagePort = parentPort;
 port.on('message', (round: Round) => port.postMessage(write(round)));
 
-function write({ way, ring, streams, steps }: Round): RoundEnd {
-  const writer = new RingWriter(ring);
+function write({ way, ring, wakes, streams, steps }: Round): RoundEnd {
+  const writer = new RingWriter(ring, () => {
+    if (way === 'ring') port.postMessage(RECORDS_THERE);
+    else {
+      Atomics.add(wakes, 0, 1);
+      Atomics.notify(wakes, 0);
+    }
+  });
   const times: number[] = [];
   for (let step = 0; step < steps; step++) {
     for (const until = nowMs() + STEP_MS; nowMs() < until; );
@@ -68,6 +76,5 @@ function writeStep(way: Way, writer: RingWriter, streams: number, step: number, 
     for (let stream = 0; stream < streams; stream++)
       writer.write(stream, FLAG_TOKEN, step, 1.5, timeMs, text(stream), '');
     writer.publish();
-    if (way === 'ring_woken_by_port') port.postMessage(0);
   }
 }

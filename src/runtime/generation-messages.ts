@@ -132,7 +132,10 @@ export type ToTokenStreamWorker =
   /** The worker ends its streams with an error, releases the session and ends its task. */
   | { readonly type: 'close' };
 
-export type FromTokenStreamWorker = CallReply;
+/** The ring has records, and main was not about to look. */
+export const RECORDS_THERE = 0;
+
+export type FromTokenStreamWorker = CallReply | typeof RECORDS_THERE;
 
 /**
  * One record of the ring: fixed fields as 32-bit words, then text (UTF-8), then JSON (`RecordDetail`), each padded to 4 bytes.

@@ -1,18 +1,21 @@
 /**
  * The queue on which a token-stream worker tells main of tokens: a ring in shared memory, one writer, one reader.
  *
- *   | head        | tail        | writer waits |  records ...                                          |
- *   ^ 0           ^ 64          ^ 128          ^ 192                                                   ^ 192 + capacity
+ *   | head        | tail        | writer waits | woken        |  records ...                           |
+ *   ^ 0           ^ 64          ^ 128          ^ 192          ^ 256                                    ^ 256 + capacity
  *
  *   records:   tail ──▶ | record | record | record |  free ...  | filler |   (a record never lies across the end: a filler does)
  *                                          ▲ head
  *
  * `head` and `tail` count units of 8 bytes since the start, modulo 2^32; a place is the count modulo the capacity, a power of two. Only
- * the writer moves `head`, once for all records of a step, and wakes main by it; only main moves `tail`. So neither needs a lock, and
- * what lies between the two belongs to main, the rest to the writer.
+ * the writer moves `head`, once for all records of a step; only main moves `tail`. So neither needs a lock, and what lies between the two
+ * belongs to main, the rest to the writer. `woken` is 1 from the writer's wake-up until main looks: while main is behind, no more come.
  *
- * Called by `runtime/token-stream-worker.ts` (reader) and `workers/token-stream-worker.ts` (writer). Owns the bytes and the wake-ups; must
- * not know what a stream is. Records as `generation-messages.ts` lays them out.
+ * The wake-up is an empty message on the worker's port. Measured (bench/token-queue.ts): Atomics.waitAsync costs both threads together 10
+ * us more for each step (it is a task and a promise of V8's), and comes 4 to 10 us later.
+ *
+ * Called by `runtime/token-stream-worker.ts` (reader) and `workers/token-stream-worker.ts` (writer). Owns the bytes; must not know what a
+ * stream is. Records as `generation-messages.ts` lays them out.
  */
 import { ServeError } from '../base/errors.js';
 import { FLAG_FAILED, FLAG_TOKEN, RECORD, type RecordDetail } from './generation-messages.js';
@@ -22,7 +25,8 @@ import type { StreamRecord } from './token-streams.js';
 const HEAD = 0;
 const TAIL = 16;
 const WRITER_WAITS = 32;
-const HEADER_BYTES = 192;
+const WOKEN = 48;
+const HEADER_BYTES = 256;
 
 const FIXED_BYTES = RECORD.words * 4;
 /** Stream number of a record that only fills the ring's end. */
@@ -31,6 +35,8 @@ const FILLER = -1;
 const FULL_MS = 60_000;
 /** Most text whose bytes are written one by one: shorter than this a call into Buffer costs more. */
 const SHORT_TEXT = 24;
+/** Texts that main remembers, so that a token that comes again is no new string; a power of two. */
+const REMEMBERED_TEXTS = 4096;
 
 /** What fits a few thousand records: many more than all windows of all streams together should hold. */
 export const DEFAULT_RING_BYTES = 1 << 20;
@@ -64,14 +70,17 @@ class RingViews {
 /** The worker's end. */
 export class RingWriter {
   readonly #views: RingViews;
+  readonly #wake: () => void;
   /** Where the next record goes, and what main has been told; both in bytes modulo 2^35, as units of 8 modulo 2^32. */
   #written: number;
   #published: number;
   /** Free bytes behind `#written` at least; asked for again when they are used up. */
   #free = 0;
 
-  constructor(ring: SharedArrayBuffer) {
+  /** `wake` has main call `RingReader.drain` soon. */
+  constructor(ring: SharedArrayBuffer, wake: () => void) {
     this.#views = new RingViews(ring);
+    this.#wake = wake;
     this.#written = this.#published = Atomics.load(this.#views.control, HEAD);
   }
 
@@ -117,12 +126,13 @@ export class RingWriter {
     return true;
   }
 
-  /** Shows main what was written, and wakes it. Returns whether there was anything. */
+  /** Shows main what was written, and wakes it unless it is about to look. Returns whether there was anything. */
   publish(): boolean {
     if (this.#published === this.#written) return false;
     this.#published = this.#written;
-    Atomics.store(this.#views.control, HEAD, this.#written);
-    Atomics.notify(this.#views.control, HEAD);
+    const { control } = this.#views;
+    Atomics.store(control, HEAD, this.#written);
+    if (Atomics.exchange(control, WOKEN, 1) === 0) this.#wake();
     return true;
   }
 
@@ -174,49 +184,28 @@ export class RingReader {
     timeMs: 0,
     detail: undefined as RecordDetail | undefined,
   };
+  /** By the last bits of the token's id. */
+  readonly #texts: string[] = new Array<string>(REMEMBERED_TEXTS).fill('');
   #tail: number;
-  #stopped = false;
 
-  /** `onRecord` gets each record, lent, in order; it must not throw. Nothing is read before `start`. */
+  /** `onRecord` gets each record, lent, in order; it must not throw. */
   constructor(ring: SharedArrayBuffer, onRecord: (stream: number, record: StreamRecord) => void) {
     this.#views = new RingViews(ring);
     this.#onRecord = onRecord;
     this.#tail = Atomics.load(this.#views.control, TAIL);
   }
 
-  /** Reads from now on whenever the writer publishes. Does not keep the process alive. */
-  start(): void {
-    const { control } = this.#views;
-    for (;;) {
-      this.drain();
-      if (this.#stopped) return;
-      // Compares and waits in one: what is published between is not lost.
-      const wait = Atomics.waitAsync(control, HEAD, this.#tail);
-      if (!wait.async) continue;
-      void wait.value.then(this.#wake);
-      return;
-    }
-  }
-
-  /** Reads what is there, now. */
+  /** Reads what is there; called at each wake-up. */
   drain(): void {
     const { control } = this.#views;
+    // Before looking: what is published behind the last look wakes again.
+    Atomics.store(control, WOKEN, 0);
     for (let head = Atomics.load(control, HEAD); head !== this.#tail; head = Atomics.load(control, HEAD)) {
       while (this.#tail !== head) this.#read();
       Atomics.store(control, TAIL, this.#tail);
       if (Atomics.load(control, WRITER_WAITS) === 1) Atomics.notify(control, TAIL);
     }
   }
-
-  /** Reads no more; what waits is woken, so that nothing holds the memory. */
-  stop(): void {
-    this.#stopped = true;
-    Atomics.notify(this.#views.control, HEAD);
-  }
-
-  readonly #wake = (): void => {
-    if (!this.#stopped) this.start();
-  };
 
   #read(): void {
     const { capacity, words, floats, doubles, bytes } = this.#views;
@@ -233,13 +222,29 @@ export class RingReader {
     const textBytes = words[word + RECORD.textBytes]!;
     const detailBytes = words[word + RECORD.detailBytes]!;
     const start = at + FIXED_BYTES;
-    record.text = textBytes === 0 ? '' : bytes.toString('utf8', start, start + textBytes);
+    record.text = textBytes === 0 ? '' : this.#text(record.tokenId, start, textBytes);
     const detail = start + pad(textBytes);
     record.detail =
       detailBytes === 0
         ? undefined
         : (JSON.parse(bytes.toString('utf8', detail, detail + detailBytes)) as RecordDetail);
     this.#onRecord(stream, record);
+  }
+
+  /** The token's text of the last time, if it is the same: most tokens always have the same one. */
+  #text(tokenId: number, start: number, length: number): string {
+    const { bytes } = this.#views;
+    const place = tokenId & (REMEMBERED_TEXTS - 1);
+    const known = this.#texts[place]!;
+    if (known.length === length && length <= SHORT_TEXT) {
+      let index = 0;
+      while (index < length && known.charCodeAt(index) === bytes[start + index]) index++;
+      if (index === length) return known;
+    }
+    const text = bytes.toString('utf8', start, start + length);
+    // Of ASCII alone: only then characters are bytes.
+    if (text.length === length && length <= SHORT_TEXT) this.#texts[place] = text;
+    return text;
   }
 }
 

@@ -3,7 +3,7 @@
  *
  *   main                              worker (piscina thread, one task that lasts)
  *   start, cancel, credit ──port──▶   step loop over one decoder
- *   onRecord           ◀──ring─────   one record for each chosen token, once a step
+ *   onRecord           ◀──ring─────   one record for each chosen token, once a step; the port wakes main
  *   gauges             ◀──shared───   counts
  *
  * Called by the engine, which has one for each model that generates text. Owns the thread, the ring, and the numbers of streams: one is
@@ -18,9 +18,11 @@ import {
   GAUGE,
   type GenerationSpec,
   type LoadedGeneration,
+  RECORDS_THERE,
   type StartStream,
   type ToTokenStreamWorker,
 } from './generation-messages.js';
+import type { CallReply } from './messages.js';
 import { PortThreads } from './port-threads.js';
 import { createRing, DEFAULT_RING_BYTES, RingReader } from './token-ring.js';
 import type { StreamListener, StreamRecord, TokenStreams } from './token-streams.js';
@@ -66,7 +68,10 @@ export class TokenStreamWorker implements TokenStreams {
       size: 1,
       workerFile: options.workerFile,
       name: 'token-stream workers',
-      onMessage: (_thread, message) => this.#settle(message),
+      onMessage: (_thread, message) => {
+        if (message === RECORDS_THERE) this.#reader.drain();
+        else this.#settle(message);
+      },
       onLost: (_thread, reason) => this.#lost(reason),
       onDead: (error) => this.#dead(error),
     });
@@ -111,7 +116,6 @@ export class TokenStreamWorker implements TokenStreams {
   close(): Promise<void> {
     this.#closing ??= this.#threads.close({ type: 'close' }).then(() => {
       this.#reader.drain();
-      this.#reader.stop();
       this.#endAll(new ServeError('UNAVAILABLE', 'server is shutting down'));
     });
     return this.#closing;
@@ -120,10 +124,8 @@ export class TokenStreamWorker implements TokenStreams {
   /** A ring for a new thread: what a lost one was writing is of no use. */
   #attach(): RingReader {
     const ring = createRing(this.#options.ringBytes ?? DEFAULT_RING_BYTES);
-    const reader = new RingReader(ring, this.#hear);
     this.#threads.post(0, { type: 'attach', ring, gauges: this.#sharedGauges });
-    reader.start();
-    return reader;
+    return new RingReader(ring, this.#hear);
   }
 
   readonly #hear = (stream: number, record: StreamRecord): void => {
@@ -139,7 +141,7 @@ export class TokenStreamWorker implements TokenStreams {
     this.#streamCount--;
   }
 
-  #settle(reply: FromTokenStreamWorker): void {
+  #settle(reply: CallReply): void {
     const call = this.#calls.get(reply.call);
     this.#calls.delete(reply.call);
     if (reply.ok) call?.resolve(reply.value as LoadedGeneration);
@@ -149,7 +151,6 @@ export class TokenStreamWorker implements TokenStreams {
   #lost(reason: string): void {
     // What it had published is whole.
     this.#reader.drain();
-    this.#reader.stop();
     for (const gauge of MOMENTARY) this.gauges[gauge] = 0;
     if (!this.#threads.dead && !this.#closing) this.#reader = this.#attach();
     this.#endAll(new ServeError('UNAVAILABLE', 'the token-stream worker was lost'));
@@ -157,7 +158,6 @@ export class TokenStreamWorker implements TokenStreams {
   }
 
   #dead(error: ServeError): void {
-    this.#reader.stop();
     this.#endAll(error);
   }
 

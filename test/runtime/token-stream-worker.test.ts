@@ -190,20 +190,22 @@ test('a thread that dies loses its streams, and the one in its place serves when
   const file = join(temporaryDirectory(), 'die.mjs');
   writeFileSync(
     file,
-    `import serve from ${JSON.stringify(WORKER)};
-export default ({ port }) => {
-  port.on('message', ({ type, clientKey }) => { if (type === 'start' && clientKey === 'die') process.exit(3); });
-  return serve({ port });
-};\n`,
+    // Not by a message on its port: the step loop may take that before an event tells of it.
+    `import { BroadcastChannel } from 'node:worker_threads';
+import serve from ${JSON.stringify(WORKER)};
+new BroadcastChannel('die').onmessage = () => process.exit(3);
+export default serve;\n`,
   );
   const lost = Promise.withResolvers<string>();
   const own = new TokenStreamWorker({ workerFile: file, maxSequences: 8, onLost: lost.resolve });
   await own.load(spec());
   const running = begin(own, prompt(5), { window: 2 });
   await running.reached(2);
-  begin(own, prompt(5), { clientKey: 'die' });
+  const channel = new BroadcastChannel('die');
+  channel.postMessage(0);
   expect(await running.ended).toMatchObject({ code: 'UNAVAILABLE', message: 'the token-stream worker was lost' });
   await lost.promise;
+  channel.close();
   expect(own.streamCount).toBe(0);
   expect(own.gauges[GAUGE.paused]).toBe(0);
   await own.load(spec());

@@ -120,7 +120,7 @@ export class LoopHarness<Model extends Decoder> {
         prefillChunk: 64,
         ...spec,
       },
-      ring: new RingWriter(ring),
+      ring: new RingWriter(ring, () => undefined),
       gauges: this.gauges,
       hear: () => {
         this.#reader.drain();
