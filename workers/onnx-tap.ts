@@ -17,7 +17,8 @@
  */
 import type { DecoderPorts, KvPort } from './decoder-ports.js';
 import { editGraph, type GraphValue, type NewNode } from './onnx-edit.js';
-import { ELEMENT, type ModelSkeleton, type NodeSkeleton } from './onnx-graph.js';
+import { ELEMENT, type ModelSkeleton } from './onnx-graph.js';
+import { headInput } from './onnx-head.js';
 
 /** Version of the default operator set from which on GatherND takes `batch_dims`. */
 export const TAP_MIN_OPSET = 12;
@@ -71,19 +72,19 @@ export function tapDecoder(bytes: Uint8Array, model: ModelSkeleton, options: Tap
     inputs.push({ name: positionIds, elementType: ELEMENT.INT64, dims: [name('batch'), name('new_tokens')] });
   }
 
-  const head = ports.numLogitsToKeep ? undefined : headOf(model, ports.logits);
-  if (head) {
+  const head = ports.numLogitsToKeep ? undefined : headInput(model, ports.logits);
+  if (head !== undefined) {
     const last = name('last_hidden');
     nodes.push(constant(name('last_positions'), [-1]), {
       op: 'Gather',
-      inputs: [model.graph.nodes[head.node]!.inputs[0]!, name('last_positions')],
+      inputs: [model.graph.nodes[head]!.inputs[0]!, name('last_positions')],
       outputs: [last],
       attributes: { axis: 1 },
     });
-    renamed.set(head.node, new Map([[0, last]]));
+    renamed.set(head, new Map([[0, last]]));
   }
   let { logits } = ports;
-  if (!head && !ports.numLogitsToKeep) {
+  if (head === undefined && !ports.numLogitsToKeep) {
     const inputs = [logits, name('last_position')];
     logits = name('last_logits');
     nodes.push(constant(name('last_position'), [-1]), {
@@ -183,44 +184,4 @@ function namer({ graph }: ModelSkeleton): (text: string) => string {
     prefix += '_';
   }
   return (text) => prefix + text;
-}
-
-/** Operators that treat every token by itself and stand between the head and the logits. */
-const UNARY = new Set(['Cast', 'Identity', 'Tanh']);
-const BINARY = new Set(['Add', 'Sub', 'Mul', 'Div']);
-/** The head: activations first, then weights. */
-const HEADS = new Set(['MatMul', 'MatMulNBits', 'MatMulBnb4', 'FusedMatMul']);
-
-/** The node whose first input is the hidden states that logits are made of; undefined where the graph has another form. */
-function headOf({ graph }: ModelSkeleton, logits: string): { readonly node: number } | undefined {
-  const producers = new Map<string, number>();
-  for (const [index, node] of graph.nodes.entries()) for (const output of node.outputs) producers.set(output, index);
-  const constants = new Set(graph.initializers.map(({ name }) => name));
-  const isConstant = (value: string, depth = 0): boolean => {
-    if (value === '' || constants.has(value)) return true;
-    const producer = producers.get(value);
-    if (producer === undefined || depth > 8) return false;
-    return graph.nodes[producer]!.inputs.every((input) => isConstant(input, depth + 1));
-  };
-  /** What `node` makes of each token, followed up; the rest must be constants. */
-  const followed = (node: NodeSkeleton): string | undefined => {
-    if (UNARY.has(node.op)) return node.inputs[0];
-    if (!BINARY.has(node.op)) return undefined;
-    const open = node.inputs.filter((input) => !isConstant(input));
-    return open.length === 1 ? open[0] : undefined;
-  };
-  for (let value: string | undefined = logits; value !== undefined; ) {
-    const index = producers.get(value);
-    if (index === undefined) return undefined;
-    const node: NodeSkeleton = graph.nodes[index]!;
-    if (HEADS.has(node.op)) {
-      const [activations, ...weights] = node.inputs;
-      const simple = !node.attributes.some(({ name, int }) => /^trans/.test(name) && name !== 'transB' && int);
-      return simple && !isConstant(activations!) && weights.every((weight) => isConstant(weight))
-        ? { node: index }
-        : undefined;
-    }
-    value = followed(node);
-  }
-  return undefined;
 }
