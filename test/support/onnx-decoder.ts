@@ -30,6 +30,10 @@ export interface DecoderOptions {
   readonly window?: number;
   /** An input that says for how many tokens logits are wanted. */
   readonly numLogitsToKeep?: boolean;
+  /** An input that says whether there is a past, as decoders merged of two have it. */
+  readonly useCacheBranch?: boolean;
+  /** Hidden states and weights of the head are 8-bit integers, those of all tokens of a run rounded together. */
+  readonly roundedHead?: boolean;
   /** Inputs that nobody knows. */
   readonly unknownInputs?: readonly string[];
   /** One more state of fixed size, as convolutions have: [batch, hidden, 3]; the last inputs of the first layer are added to the present one. */
@@ -137,6 +141,7 @@ export function decoderModel(options: DecoderOptions): DecoderModel {
       ? g.input('position_ids', idsType, ['batch_size', 'sequence_length'])
       : undefined;
   const keep = options.numLogitsToKeep ? g.input('num_logits_to_keep', 'INT64', []) : undefined;
+  if (options.useCacheBranch) g.input('use_cache_branch', 'BOOL', [1]);
   for (const name of options.unknownInputs ?? []) g.input(name, 'FP32', ['batch_size', 8]);
 
   const embedding = weights('embedding', [vocabulary, hidden], seed);
@@ -200,7 +205,8 @@ export function decoderModel(options: DecoderOptions): DecoderModel {
     const from = g.op('Unsqueeze', [g.op('Neg', [keep]), g.ints(0)]);
     last = g.op('Slice', [last, from, g.ints(1_000_000), g.ints(1)]);
   }
-  const logits = g.op('MatMul', [last, weight(hidden, vocabulary)]);
+  const headWeight = weight(hidden, vocabulary);
+  const logits = options.roundedHead ? roundedProduct(g, last, headWeight) : g.op('MatMul', [last, headWeight]);
   const typed = logitsType === 'FP16' ? g.cast(logits, 'FP16') : logits;
   g.output('logits', logitsType, ['batch_size', 'sequence_length', vocabulary], typed);
   return encode(g, options.externalFile);
@@ -222,6 +228,18 @@ function encode(g: Graph, externalFile: string | undefined): DecoderModel {
     model: buildModel({ name: 'decoder', inputs, outputs, nodes, initializers: initializers as OnnxTensor[] }),
     external: Buffer.concat(external),
   };
+}
+
+/** As dynamic quantisation makes a product; the weights are rounded here, not by the graph. */
+function roundedProduct(g: Graph, x: string, weight: string): string {
+  const at = g.initializers.findIndex(({ name }) => name === weight);
+  const [{ data, shape }] = g.initializers.splice(at, 1) as [OnnxTensor];
+  const largest = (data as Float32Array).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const integers = Int8Array.from(data as Float32Array, (value) => Math.round((value / largest) * 127));
+  const [rounded, scale, zero] = g.ops('DynamicQuantizeLinear', [x], 3);
+  const product = g.op('MatMulInteger', [rounded!, g.constant({ datatype: 'INT8', shape, data: integers }), zero!]);
+  const scales = g.op('Mul', [scale!, g.scalar(largest / 127, 'FP32')]);
+  return g.op('Mul', [g.cast(product, 'FP32'), scales]);
 }
 
 /** Cosines and sines of every position, [contextLength + 1, size / 2]. */

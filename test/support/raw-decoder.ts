@@ -40,6 +40,7 @@ export async function rawGreedy(
         [1, count],
       );
     if (names.has('num_logits_to_keep')) feeds.num_logits_to_keep = new ort.Tensor('int64', BigInt64Array.of(1n), []);
+    if (names.has('use_cache_branch')) feeds.use_cache_branch = new ort.Tensor('bool', [length > 0], [1]);
     const results = await session.run(feeds);
     for (const name of Object.keys(state))
       state[name] = kept(results[name.replace('past_key_values', 'present').replace('past_', 'present_')]!);

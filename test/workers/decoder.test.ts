@@ -41,6 +41,11 @@ const kinds: readonly Kind[] = [
     options: { attention: 'plain', numLogitsToKeep: true },
   },
   {
+    name: 'plain operators, a switch for the past',
+    layout: 'holes',
+    options: { attention: 'plain', useCacheBranch: true },
+  },
+  {
     name: 'plain operators, weights in another file',
     layout: 'holes',
     options: { attention: 'plain', externalFile: 'model.onnx_data' },
