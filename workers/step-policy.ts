@@ -16,6 +16,8 @@ const REST = 1.25;
 /** What a run still weighs after the next one. */
 const DECAY = 0.9;
 const DECODE_SHARE = 0.2;
+/** Times the average as which a step counts at most. */
+const HELD_UP = 2;
 /** Squared deviation of the runs' lengths, in squared means, below which a line through them says nothing. */
 const LEAST_SPREAD = 0.05;
 
@@ -35,7 +37,9 @@ export class RunTimes {
   }
 
   decoded(ms: number): void {
-    this.#decodeMs = this.#decodeMs === 0 ? ms : this.#decodeMs + DECODE_SHARE * (ms - this.#decodeMs);
+    const average = this.#decodeMs;
+    // A step during which the thread had no core says nothing of steps.
+    this.#decodeMs = average === 0 ? ms : average + DECODE_SHARE * (Math.min(ms, HELD_UP * average) - average);
   }
 
   prefilled(tokens: number, ms: number): void {

@@ -50,3 +50,9 @@ test('a decode step that gets slower is believed after a few', () => {
   for (let step = 0; step < 20; step++) times.decoded(20);
   expect(times.decodeMs).toBeGreaterThan(19);
 });
+
+test('one step that was held up makes no difference to speak of', () => {
+  const times = learned(0, 0.1, 10, MIXED);
+  times.decoded(500);
+  expect(times.decodeMs).toBeLessThanOrEqual(12);
+});
