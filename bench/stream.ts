@@ -60,18 +60,21 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
   };
   const { server, stop } = await startTensorwire(repository, ['--intra-op-thread-count', '1']);
   const clients = startStreamClients();
+  const others = startStreamClients();
   const loop = converse<DecoderLoopRequest, DecoderLoopReply>('decoder-loop.ts');
-  const ask = asker(clients, `http://127.0.0.1:${server.grpcPort}`);
+  const origin = `http://127.0.0.1:${server.grpcPort}`;
+  const ask = asker(clients, origin);
   try {
     const rounds = quick ? 3 : 9;
     const tinyRatio = await ofRawLoop(tiny, { ask, loop, rounds, repeats: quick ? 4 : 16 });
     const largeRatio = await ofRawLoop(large, { ask, loop, rounds: quick ? 2 : 5, repeats: 1 });
     const gain = await batchingGain(tiny, ask, rounds);
-    const during = await whileOthersBegin(large, ask, quick ? 3 : 8);
+    const during = await whileOthersBegin(large, ask, asker(others, origin), quick ? 2 : 5);
     return { of_raw_loop_tiny: tinyRatio, of_raw_loop_135m: largeRatio, batching_gain: gain, ...during };
   } finally {
     loop.end();
     clients.end();
+    others.end();
     await stop();
   }
 }
@@ -157,32 +160,37 @@ async function batchingGain({ name }: Served, ask: Ask, rounds: number): Promise
   return gain;
 }
 
-/** Eight streams run; long prompts come in, then short ones, each alone among the eight. */
-async function whileOthersBegin({ name }: Served, ask: Ask, rounds: number): Promise<Figures> {
+/** Eight streams run; long prompts come in one after another, and in another run short ones. */
+async function whileOthersBegin({ name }: Served, ask: Ask, askAlso: Ask, rounds: number): Promise<Figures> {
   const ratios: number[] = [];
   const steps: number[] = [];
   for (let round = 0; round <= rounds; round++) {
     // Each prompt is its own, or the prefix cache would have it.
-    const long = (i: number): string => `${round}-${i} ${'y'.repeat(300)}`;
-    const short = (i: number): string => `${round}+${i} ${'z'.repeat(20)}`;
-    const { streams: alone } = await ask([{ model: name, prompt: short(9), tokens: 2 }]);
-    const running = Array.from({ length: RUNNING }, (_, i) => ({
-      model: name,
-      prompt: `${round}${i}`.repeat(8),
-      tokens: 160,
-    }));
-    const coming = [long(0), long(1), long(2), short(0), short(1), short(2)].map((prompt, i) => ({
-      model: name,
-      prompt,
-      tokens: 2,
-      atMs: 1000 + 900 * i,
-    }));
-    const { streams } = await ask([...running, ...coming]);
-    // The first ones start together, and so each waits for the prompts of the others.
-    const between = streams.slice(0, RUNNING).flatMap((reply) => gaps(reply).slice(16));
-    if (between.length < 100) throw new BenchError('too few gaps between tokens were seen');
+    const long = (i: number) => ({ model: name, prompt: `${round}-${i} ${'y'.repeat(300)}`, tokens: 2 });
+    const short = (i: number) => ({ model: name, prompt: `${round}+${i} ${'z'.repeat(20)}`, tokens: 2 });
+    const { streams: alone } = await ask([short(8), short(9)], true);
+    const meeting = async (coming: readonly ReturnType<typeof long>[]) => {
+      const wanted = Array.from({ length: RUNNING }, (_, i) => ({
+        model: name,
+        prompt: `${coming[0]!.prompt.slice(0, 8)}${i}`,
+        tokens: 200,
+      }));
+      const running = ask(wanted);
+      // The eight have begun by then, and are far from their end.
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      const { streams: late } = await askAlso(coming, true);
+      const { streams } = await running;
+      // The first ones start together, and so each waits for the prompts of the others.
+      const between = streams.flatMap((reply) => gaps(reply).slice(16));
+      if (between.length < 100) throw new BenchError('too few gaps between tokens were seen');
+      return { between, firstMs: late.map(({ atMs }) => atMs[0]!) };
+    };
+    const { between } = await meeting([long(0), long(1)]);
     const [p50, p99] = [quantile(between, 0.5), quantile(between, 0.99)];
-    const waits = streams.slice(RUNNING + 3).map(({ atMs }) => (atMs[0]! - alone[0]!.atMs[0]!) / p50);
+    const met = await meeting([0, 1, 2, 3].map(short));
+    const step = quantile(met.between, 0.5);
+    const ownMs = Math.min(...alone.map(({ atMs }) => atMs[0]!));
+    const waits = met.firstMs.map((ms) => (ms - ownMs) / step);
     if (round === 0) continue;
     ratios.push(p99 / p50);
     steps.push(median(waits));
