@@ -1,0 +1,122 @@
+/** The language model that comes with the server means what it says: alone, in company, after cancels, from the prefix cache. */
+import { join } from 'node:path';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startServer, type TestServer } from '../support/server.js';
+
+let server: TestServer;
+let client: OpenAI;
+
+beforeAll(async () => {
+  server = await startServer({
+    repository: join(import.meta.dirname, '../../models'),
+    args: ['--log-level', 'error', '--max-sequences', '16'],
+  });
+  await server.waitFor(/^ +stories +1 +READY$/m);
+  client = new OpenAI({ baseURL: `http://127.0.0.1:${server.httpPort}/v1`, apiKey: 'none', maxRetries: 0 });
+});
+afterAll(() => server.stop());
+
+/** The streamed answer to one question, and how much of the prompt was in the prefix cache. */
+async function ask(content: string): Promise<{ text: string; cached: number }> {
+  const chunks = await client.chat.completions.create({
+    model: 'stories',
+    messages: [{ role: 'user', content }],
+    temperature: 0,
+    max_tokens: 60,
+    stream: true,
+    stream_options: { include_usage: true },
+  });
+  let text = '';
+  let cached = 0;
+  for await (const { choices, usage } of chunks) {
+    text += choices[0]?.delta.content ?? '';
+    cached += usage?.prompt_tokens_details?.cached_tokens ?? 0;
+  }
+  return { text, cached };
+}
+
+async function metric(name: string): Promise<number> {
+  const text = await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text();
+  const lines = [...text.matchAll(new RegExp(`^${name}\\{[^}]*stories[^}]*\\} (\\S+)$`, 'gm'))];
+  return lines.reduce((sum, [, value]) => sum + Number(value), 0);
+}
+
+const SUMS = [3, 5, 8].flatMap((a) => [4, 1, 6, 9].map((b) => [a, b] as const));
+const sumOf = ([a, b]: readonly [number, number]) => ask(`What is ${a} plus ${b}?`);
+
+test('a sum is right', async () => {
+  expect((await ask('What is 3 plus 4?')).text).toContain('7');
+});
+
+test('sums are right while stories run beside them, and when those are cancelled in the middle', async () => {
+  const aborters = Array.from({ length: 6 }, () => new AbortController());
+  let begun = 0;
+  const stories = aborters.map(async ({ signal }, i) => {
+    const prompt = `Once upon a time there were ${i + 2} friends`;
+    const stream = await client.completions.create(
+      { model: 'stories', prompt, max_tokens: 400, stream: true, ...{ ignore_eos: true } },
+      { signal },
+    );
+    let tokens = 0;
+    try {
+      for await (const _ of stream) if (++tokens === 1) begun++;
+    } catch {
+      // Cancelled.
+    }
+    return tokens;
+  });
+  const before = await Promise.all(SUMS.slice(0, 6).map(sumOf));
+  expect(begun).toBe(6);
+  for (const aborter of aborters.slice(0, 5)) aborter.abort();
+  const after = await Promise.all(SUMS.slice(6).map(sumOf));
+  aborters[5]!.abort();
+  await Promise.all(stories);
+  const answers = [...before, ...after].map(({ text }) => text);
+  expect(answers.map((text, i) => text.includes(String(SUMS[i]![0] + SUMS[i]![1])))).toEqual(SUMS.map(() => true));
+  await expect.poll(() => metric('vllm:num_requests_running')).toBe(0);
+  expect(await metric('tensorwire_streams_cancelled_total')).toBeGreaterThanOrEqual(1);
+});
+
+test('an answer is the same when its question comes from the prefix cache', async () => {
+  const question = 'Mia has a red kite. What color is the kite of Mia?';
+  const first = await ask(question);
+  const again = await ask(question);
+  expect(again.text).toBe(first.text);
+  expect(again.cached).toBeGreaterThan(first.cached);
+});
+
+test('a story reads like one: it begins as asked and ends by itself', async () => {
+  const { choices, usage } = await client.completions.create({
+    model: 'stories',
+    prompt: 'Once upon a time',
+    temperature: 0.7,
+    seed: 4,
+    max_tokens: 400,
+  });
+  const { text, finish_reason } = choices[0]!;
+  expect(finish_reason).toBe('stop');
+  expect(usage!.completion_tokens).toBeGreaterThan(60);
+  // Sentences of words, and most words are no repetition.
+  expect(text).toMatch(/^[\p{L}\p{P}\s\d]+[.!?"]\s*$/u);
+  const words = text.toLowerCase().match(/\p{L}+/gu)!;
+  expect(new Set(words).size).toBeGreaterThan(words.length / 4);
+});
+
+test('a request with a seed gives the same tokens alone and among fifteen others', async () => {
+  const tell = async (seed: number) => {
+    const { choices } = await client.completions.create({
+      model: 'stories',
+      prompt: 'One day',
+      temperature: 1,
+      top_p: 0.95,
+      seed,
+      max_tokens: 60,
+    });
+    return choices[0]!.text;
+  };
+  const alone = await tell(7);
+  const [inCompany, ...others] = await Promise.all([7, ...Array.from({ length: 15 }, (_, i) => 100 + i)].map(tell));
+  expect(inCompany).toBe(alone);
+  expect(new Set(others).size).toBeGreaterThan(10);
+});
