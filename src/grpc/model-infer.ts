@@ -52,8 +52,10 @@ export function addModelInfer(
     if (call.done) return;
     const { modelName, modelVersion, id, inputs, outputs, parameters, arm, note } = decoded;
     const { deadlineMs } = call;
+    // Where only batches are meant, nobody takes turns.
+    const clientKey = wholeText ? call.peer : '';
     call.onGone = engine.infer(
-      { modelName, modelVersion, id, inputs, outputs, parameters, arm, deadlineMs, timeline, wholeText },
+      { modelName, modelVersion, id, inputs, outputs, parameters, arm, deadlineMs, timeline, wholeText, clientKey },
       {
         onResponse: (response) => {
           if (call.done) return;

@@ -60,6 +60,8 @@ test('inference.v1 ModelInfer runs on the same engine', async () => {
   expect(error).toBeNull();
   expect(response).toMatchObject({ model_name: 'echo', model_version: '3' });
   expect(data.equals(response.outputs[0].raw_contents)).toBe(true);
+  // Where a text is the answer, requests that wait take turns by who asks.
+  expect(front.engine.seen.at(-1)).toMatchObject({ wholeText: true, clientKey: '127.0.0.1' });
 });
 
 test('every reply carries the budget, whose phases are the total', async () => {
