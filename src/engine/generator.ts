@@ -64,14 +64,9 @@ export class Generator {
   }
 
   generate(request: GenerateRequest, handler: GenerateHandler): GeneratedCall {
-    const call = this.#accept(request, handler);
-    if (call.isEnded) return call;
-    const { modelName, modelVersion } = request;
-    this.#try(call, () => {
-      const model = this.#options.registry.find(modelName, modelVersion);
-      if (model) this.#admit(call, model);
-      else this.#waitForModel(call);
-    });
+    const call = this.#add(request, handler);
+    if (!this.#stopping) this.#begin(call);
+    else call.refuse(new ServeError('UNAVAILABLE', 'server is shutting down and has stopped accepting new requests'));
     return call;
   }
 
@@ -97,7 +92,8 @@ export class Generator {
           onError: (e) => handler.onError(e),
         },
       });
-      const call = this.generate(
+      // It was accepted where it came in; it may have waited for its model since.
+      const call = this.#add(
         {
           modelName: model.name,
           modelVersion: model.version,
@@ -111,6 +107,7 @@ export class Generator {
         },
         responder,
       );
+      this.#begin(call);
       responder.follow(call);
       stream?.follow(() => call.cancel(), call);
       return () => call.cancel();
@@ -142,13 +139,20 @@ export class Generator {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
-  #accept(request: GenerateRequest, handler: GenerateHandler): GeneratedCall {
+  #add(request: GenerateRequest, handler: GenerateHandler): GeneratedCall {
     const call = new GeneratedCall(request, handler, this.#owner);
     this.#calls.add(call);
-    if (this.#stopping) {
-      call.refuse(new ServeError('UNAVAILABLE', 'server is shutting down and has stopped accepting new requests'));
-    }
     return call;
+  }
+
+  /** Looks for the model of a call that is accepted. */
+  #begin(call: GeneratedCall): void {
+    const { modelName, modelVersion } = call.request;
+    this.#try(call, () => {
+      const model = this.#options.registry.find(modelName, modelVersion);
+      if (model) this.#admit(call, model);
+      else this.#waitForModel(call);
+    });
   }
 
   #waitForModel(call: GeneratedCall): void {

@@ -407,6 +407,15 @@ describe('a request for one answer', () => {
     expect(texts).toEqual([['Once upon']]);
   });
 
+  test('that was accepted before the server stops is answered', async () => {
+    const played = playedGenerator();
+    played.generator.stopAccepting();
+    const { texts } = ask(played, { wholeText: true });
+    await started(played);
+    played.streams.end(0, 'Once');
+    expect(texts).toEqual([['Once']]);
+  });
+
   test('ends with its caller', async () => {
     const played = playedGenerator();
     const { cancel } = ask(played, { wholeText: true });
