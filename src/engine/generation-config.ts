@@ -1,7 +1,7 @@
 /**
  * What clients are told of a model that generates text: the tensors of Triton's language model backends in place of the decoder's own.
  *
- * Called by the generation loader. Owns the names, datatypes and shapes of these tensors; generate-tensors reads and writes them. Pure.
+ * Called by the generation loader. Owns the names, datatypes and shapes of these tensors; generation-request.ts and generation-responder.ts read and write them. Pure.
  * Throws INVALID_ARGUMENT for a configuration that can't hold for such a model.
  */
 import { DATATYPES, type Datatype } from '../base/datatype.js';

@@ -1,7 +1,7 @@
 /**
  * What a model that generates text is beside an ordinary one: its thread, what its files say of sampling, how prompts become tokens.
  *
- * Made by the loader (generation-loader.ts), read by generate.ts. Types only.
+ * Made by the loader (generation-loader.ts), read by generator.ts. Types only.
  */
 import type { GenerationSpec, LoadedGeneration } from '../runtime/generation-messages.js';
 import type { TokenStreams } from '../runtime/token-streams.js';

@@ -1,7 +1,7 @@
 /**
  * Threads that serve a MessagePort each: piscina owns them, each runs one task that lasts until it is told to close.
  *
- * Called by `runtime/preprocess-pool.ts`. Owns the threads and their ports, and replaces a thread that died until nothing comes from any
+ * Called by `runtime/preprocess-pool.ts` and `runtime/token-stream-worker.ts`. Owns the threads and their ports, and replaces a thread that died until nothing comes from any
  * of them any more. Must not know what the messages say, and never ends a thread: it may be inside native code.
  */
 import { MessageChannel, type MessagePort, receiveMessageOnPort, type Transferable } from 'node:worker_threads';

@@ -85,8 +85,9 @@ export class TokenStreamWorker implements TokenStreams {
   load(spec: GenerationSpec): Promise<LoadedGeneration> {
     const call = this.#nextCall++;
     return new Promise((resolve, reject) => {
-      if (this.#threads.dead) {
-        reject(this.#threads.dead);
+      const refused = this.#refusal;
+      if (refused) {
+        reject(refused);
         return;
       }
       this.#calls.set(call, { resolve, reject });
@@ -98,7 +99,7 @@ export class TokenStreamWorker implements TokenStreams {
     const stream = this.#free.pop() ?? this.#listeners.length;
     this.#listeners[stream] = listener;
     this.#streamCount++;
-    const refused = this.#threads.dead ?? (this.#closing && new ServeError('UNAVAILABLE', 'server is shutting down'));
+    const refused = this.#refusal;
     // Told later: the caller doesn't have its number yet.
     if (refused) queueMicrotask(() => this.#lose(stream, listener, refused));
     else this.#threads.post(0, { type: 'start', stream, ...start }, [start.tokens.buffer]);
@@ -119,6 +120,11 @@ export class TokenStreamWorker implements TokenStreams {
       this.#endAll(new ServeError('UNAVAILABLE', 'server is shutting down'));
     });
     return this.#closing;
+  }
+
+  /** Why there is no thread to be asked. */
+  get #refusal(): ServeError | undefined {
+    return this.#threads.dead ?? (this.#closing && new ServeError('UNAVAILABLE', 'server is shutting down'));
   }
 
   /** A ring for a new thread: what a lost one was writing is of no use. */

@@ -184,6 +184,7 @@ test('a model that can not be loaded is refused with the reason, and another can
   expect(running.detail?.failure).toEqual({ code: 'UNAVAILABLE', message: 'server is shutting down' });
   const late = begin(own, prompt(5));
   expect(await late.ended).toMatchObject({ code: 'UNAVAILABLE', message: 'server is shutting down' });
+  await expect(own.load(spec())).rejects.toMatchObject({ code: 'UNAVAILABLE', message: 'server is shutting down' });
 });
 
 test('a thread that dies loses its streams, and the one in its place serves when it has been given the model', async () => {
