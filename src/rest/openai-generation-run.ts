@@ -164,7 +164,8 @@ export class GenerationRun {
     answer.end = end;
     running.tokens = end?.completionTokens ?? running.tokens + 1;
     this.#handler.onDelta(answer, delta, running);
-    if (end === undefined || --this.#open > 0) return;
+    // It may have been too much.
+    if (this.#ended || end === undefined || --this.#open > 0) return;
     this.#ended = true;
     this.#handler.onEnd();
   }

@@ -26,6 +26,11 @@ import { Reservation } from './reservation.js';
 const MAX_BYTES = 8 * 1024 * 1024;
 /** JSON beyond this many bytes is parsed off the main thread. */
 const INLINE_JSON_BYTES = 65_536;
+/** What a token costs that is kept for a reply in one piece: its delta, and each probability that it has. */
+const DELTA_BYTES = 128;
+const LOGPROB_BYTES = 160;
+/** Step in which what is kept reserves. */
+const GROWTH_BYTES = 65_536;
 
 export function createGenerationHandler(options: InferOptions, kind: OpenAiKind): (ex: Exchange) => Promise<void> {
   const { engine, jsonPool } = options;
@@ -94,9 +99,17 @@ export function createGenerationHandler(options: InferOptions, kind: OpenAiKind)
     function collected(request: OpenAiGeneration): GenerationRunHandler {
       const printer = createPrinter(kind, request);
       const deltas: GeneratedDelta[][] = [];
+      let kept = reservation.held;
       return {
         onDelta({ index }, delta, producer) {
           (deltas[index] ??= []).push(delta);
+          kept += bytesOf(delta);
+          // Many answers with all their probabilities are a hundred thousand times as long as the request for them.
+          if (kept > reservation.held && !reservation.tryResize(kept + GROWTH_BYTES)) {
+            run!.cancel();
+            exchange.fail(new ServeError('RESOURCE_EXHAUSTED', TOO_MUCH), timing);
+            return;
+          }
           producer.taken(1);
         },
         onEnd() {
@@ -111,4 +124,10 @@ export function createGenerationHandler(options: InferOptions, kind: OpenAiKind)
       };
     }
   };
+}
+
+const TOO_MUCH = 'too many bytes in flight to keep the answers until all are complete; ask for a stream';
+
+function bytesOf({ text, logprob }: GeneratedDelta): number {
+  return DELTA_BYTES + text.length + (logprob ? (1 + logprob.top.length) * LOGPROB_BYTES : 0);
 }

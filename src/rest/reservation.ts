@@ -16,6 +16,11 @@ export class Reservation {
     this.budget = budget;
   }
 
+  /** Bytes that it holds; after the end those that it held. */
+  get held(): number {
+    return this.bytes;
+  }
+
   /** Holds `bytes` in all from now on; throws RESOURCE_EXHAUSTED, and holds what it held, when the budget is spent. */
   resize(bytes: number): void {
     if (!this.tryResize(bytes)) {

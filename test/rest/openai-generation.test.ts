@@ -375,6 +375,17 @@ describe("OpenAI's own client gets", () => {
   });
 });
 
+test('answers that are kept until all are complete count as bytes in flight, and end where there is no more room', async () => {
+  for (const more of [{}, { n: 3 }]) {
+    const response = await post('/v1/completions', { prompt: 'flood', max_tokens: 1_000_000, ...more });
+    expect(response.status).toBe(429);
+    expect(await response.json()).toMatchObject({ error: { type: 'rate_limit_error' } });
+    expect(engine.streams.size).toBe(0);
+  }
+  expect(front.budget.peak).toBeGreaterThan(0.9 * front.budget.limit);
+  expect(front.budget.used).toBe(0);
+});
+
 describe('usage', () => {
   test.each([
     [undefined, ['absent', 'absent', 'absent']],
