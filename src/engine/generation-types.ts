@@ -71,7 +71,7 @@ export interface GenerateRequest {
   readonly prompt: Prompt;
   readonly sampling: SamplingParameters;
   readonly protocol: 'grpc' | 'rest';
-  /** Requests that wait take turns by this: the peer's address, or whom the client says it asks for. */
+  /** Requests that wait take turns by this: the peer's address, with whom the client says it asks for. */
   readonly clientKey: string;
   /** When the caller stops waiting, on the clock of base/clock.ts; Infinity when not known. */
   readonly deadlineMs: number;

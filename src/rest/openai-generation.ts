@@ -65,7 +65,9 @@ export function createGenerationHandler(options: InferOptions, kind: OpenAiKind)
       timeline.decoded = nowMs();
       if (exchange.gone) return;
       exchange.waitForEngine();
-      const clientKey = request.user || (exchange.request.socket.remoteAddress ?? '');
+      // Whom it says it asks for counts among those of its address: nobody gets into another's line by saying so.
+      const address = exchange.request.socket.remoteAddress ?? '';
+      const clientKey = request.user === '' ? address : `${address} ${request.user}`;
       const answer = request.stream ? streamed : collected;
       run = new GenerationRun({ engine, request, clientKey, timeline }, answer(request));
       run.start();

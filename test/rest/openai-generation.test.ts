@@ -263,7 +263,7 @@ describe("OpenAI's own client gets", () => {
       ...{ top_k: 40, min_p: 0.05, repetition_penalty: 1.1, min_tokens: 2, stop_token_ids: [1, 2] },
       ...{ ignore_eos: true, skip_special_tokens: false, include_stop_str_in_output: true, add_special_tokens: false },
     });
-    expect(engine.generated[0]).toMatchObject({ clientKey: 'somebody', prompt: { addSpecialTokens: false } });
+    expect(engine.generated[0]).toMatchObject({ clientKey: '127.0.0.1 somebody', prompt: { addSpecialTokens: false } });
     expect(engine.generated[0]!.sampling).toEqual({
       maxTokens: 7,
       temperature: 0.5,
