@@ -81,12 +81,16 @@ export class AloneDecoder implements Decoder {
     return this.usedBytes;
   }
 
-  fits(length: number, lengths: readonly number[]): boolean {
-    if (lengths.length + 1 > this.#options.maxSequences) return false;
-    const tokens = lengths.reduce((sum, other) => sum + other, length);
-    const bytes = tokens * this.kvBytesPerToken + (lengths.length + 1) * this.#fixedBytes;
-    return bytes <= this.#options.kvCacheBytes;
+  fits(lengths: readonly number[], besideBytes: number): boolean {
+    if (lengths.length > this.#options.maxSequences) return false;
+    let tokens = 0;
+    for (const length of lengths) tokens += length;
+    const bytes = tokens * this.kvBytesPerToken + lengths.length * this.#fixedBytes;
+    return bytes + besideBytes <= this.#options.kvCacheBytes;
   }
+
+  /** Rows hold nothing that they don't use. */
+  keepBeside(): void {}
 
   add(): AloneRow {
     return this.#insert(this.#first);

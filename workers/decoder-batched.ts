@@ -11,7 +11,7 @@ import { DecoderFeeds } from './decoder-feeds.js';
 import type { DecoderPorts, KvPort } from './decoder-ports.js';
 import { elementsOf } from './decoder-tensors.js';
 import type { Decoder } from './decoder-types.js';
-import { capacityFor, rowsFor } from './kv-layout.js';
+import { capacityFor } from './kv-layout.js';
 import { type KvCopy, type KvRow, KvStore } from './kv-store.js';
 import type { Tap } from './onnx-tap.js';
 
@@ -62,14 +62,17 @@ export class BatchedDecoder implements Decoder {
     return this.#store.heldBytes;
   }
 
-  fits(length: number, lengths: readonly number[]): boolean {
+  fits(lengths: readonly number[], besideBytes: number): boolean {
     const { maxSequences, maxTokens, kvCacheBytes } = this.#options;
-    const count = lengths.length + 1;
-    if (count > maxSequences) return false;
-    let longest = length;
-    for (const other of lengths) longest = Math.max(longest, other);
-    const tokens = capacityFor(longest, maxTokens);
-    return rowsFor(count, maxSequences) * tokens * this.kvBytesPerToken <= kvCacheBytes;
+    if (lengths.length > maxSequences) return false;
+    let longest = 0;
+    for (const length of lengths) longest = Math.max(longest, length);
+    const tokens = lengths.length * capacityFor(longest, maxTokens);
+    return tokens * this.kvBytesPerToken + besideBytes <= kvCacheBytes;
+  }
+
+  keepBeside(besideBytes: number): void {
+    this.#store.bound(this.#options.kvCacheBytes - besideBytes);
   }
 
   add(): KvRow {

@@ -28,8 +28,10 @@ export interface Decoder {
   /** Bytes in use by rows, and held for them. */
   readonly usedBytes: number;
   readonly heldBytes: number;
-  /** Whether one row more, that will grow to `length` tokens, stays within the bound when those that are there grow to `lengths`. */
-  fits(length: number, lengths: readonly number[]): boolean;
+  /** Whether rows of these lengths, and no others, stay within the bound, `besideBytes` of which saved rows have. */
+  fits(lengths: readonly number[], besideBytes: number): boolean;
+  /** So much of the bound saved rows have from now on: what rows hold without need is given back where it would go beyond. */
+  keepBeside(besideBytes: number): void;
   /** An empty row. */
   add(): DecoderRow;
   /** A row with the first `length` tokens of `saved`; all of it unless `canCut`. */

@@ -16,7 +16,7 @@ export interface KvStoreOptions {
   readonly align: 'start' | 'end';
   readonly maxRows: number;
   readonly maxTokens: number;
-  /** Room that is not needed is kept only within this. */
+  /** Room that is not needed is kept only within this; `bound` changes it. */
   readonly maxBytes: number;
 }
 
@@ -47,10 +47,12 @@ export class KvStore {
   readonly #options: KvStoreOptions;
   #arrays: KvArray[];
   #rowCapacity = 0;
+  #maxBytes: number;
 
   constructor(tensors: readonly KvPort[], options: KvStoreOptions) {
     this.#tensors = tensors;
     this.#options = options;
+    this.#maxBytes = options.maxBytes;
     this.#arrays = tensors.map((tensor) => newArray(tensor, 0));
     this.bytesPerToken = tensors.reduce((sum, tensor) => sum + tensor.heads * tensor.size * bytesOf(tensor), 0);
   }
@@ -105,6 +107,12 @@ export class KvStore {
     this.rows[a.index] = a;
     this.rows[b.index] = b;
     this.version++;
+  }
+
+  /** Room that is not needed is kept only within `maxBytes` from now on. */
+  bound(maxBytes: number): void {
+    this.#maxBytes = maxBytes;
+    if (this.heldBytes > maxBytes) this.#grow(this.rows.length, 1);
   }
 
   /** Makes room for `tokens` in every row. */
@@ -208,14 +216,16 @@ export class KvStore {
   }
 
   #grow(rows: number, tokens: number): void {
-    const { maxRows, maxTokens, maxBytes } = this.#options;
-    const least = { rows: rowsFor(rows, maxRows), capacity: capacityFor(Math.max(tokens, this.#longest()), maxTokens) };
-    let room = Math.max(this.#rowCapacity, least.rows);
-    let capacity = Math.max(this.capacity, least.capacity);
-    if (room * capacity * this.bytesPerToken > maxBytes) {
-      room = least.rows;
-      capacity = least.capacity;
+    const { maxRows, maxTokens } = this.#options;
+    const least = capacityFor(Math.max(tokens, this.#longest()), maxTokens);
+    let room = Math.max(this.#rowCapacity, rowsFor(rows, maxRows));
+    let capacity = Math.max(this.capacity, least);
+    const isTooMuch = () => room * capacity * this.bytesPerToken > this.#maxBytes;
+    if (isTooMuch()) {
+      room = rowsFor(rows, maxRows);
+      capacity = least;
     }
+    if (isTooMuch()) room = rows;
     if (room !== this.#rowCapacity || capacity !== this.capacity) this.#relay(room, capacity);
   }
 

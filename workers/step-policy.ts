@@ -8,28 +8,35 @@
 /** Fewer tokens than this aren't worth a run, whatever it takes. */
 export const LEAST_CHUNK = 8;
 /** Tokens of a first run, from which the rest is learned. */
-export const FIRST_CHUNK = 32;
+export const FIRST_CHUNK = 16;
 /** A chunk may take this many decode steps: gaps between tokens become (1 + this) times as long then. */
 const STEPS_PER_CHUNK = 1.25;
 /** A rest that is this much longer than a chunk goes with it: another run would cost more than it saves. */
 const REST = 1.25;
-/** What a run still weighs after the next one. */
-const DECAY = 0.9;
 const DECODE_SHARE = 0.2;
 /** Times the average as which a step counts at most. */
 const HELD_UP = 2;
-/** Squared deviation of the runs' lengths, in squared means, below which a line through them says nothing. */
-const LEAST_SPREAD = 0.05;
+/** Prefill runs that are remembered. */
+const RUNS = 16;
+/** Runs of lengths that differ by less than this part say nothing of what a token takes. */
+const LEAST_APART = 0.25;
+/** Pairs of runs that make a line. */
+const LEAST_PAIRS = 3;
+/** Times the longest run that is remembered: what is said of longer ones is a guess. */
+const FURTHEST = 2;
 
-/** What runs took lately. */
+/**
+ * What runs took lately. Times are those of a thread that may lose its core in any run, so nothing rests on one of them: a step counts as
+ * twice the average at most, and the line through prefill runs has the median of the slopes between any two (Theil and Sen), which a
+ * quarter of them being far off does not move.
+ */
 export class RunTimes {
   #decodeMs = 0;
-  // Sums for the line through (tokens, milliseconds) of prefill runs, older ones weighing less.
-  #weight = 0;
-  #tokens = 0;
-  #ms = 0;
-  #tokensSquared = 0;
-  #tokensMs = 0;
+  readonly #tokens = new Float64Array(RUNS);
+  readonly #ms = new Float64Array(RUNS);
+  #runs = 0;
+  /** Room for medians. */
+  readonly #values = new Float64Array((RUNS * (RUNS - 1)) / 2);
 
   /** Of one decode step, moving average; 0 before the first. */
   get decodeMs(): number {
@@ -43,25 +50,80 @@ export class RunTimes {
   }
 
   prefilled(tokens: number, ms: number): void {
-    this.#weight = this.#weight * DECAY + 1;
-    this.#tokens = this.#tokens * DECAY + tokens;
-    this.#ms = this.#ms * DECAY + ms;
-    this.#tokensSquared = this.#tokensSquared * DECAY + tokens * tokens;
-    this.#tokensMs = this.#tokensMs * DECAY + tokens * ms;
+    const at = this.#runs++ % RUNS;
+    this.#tokens[at] = tokens;
+    this.#ms[at] = ms;
   }
 
   /** Tokens that a prefill run gets done in `ms`; may be less than 1, undefined before the first run. */
   tokensWithin(ms: number): number | undefined {
-    if (this.#weight === 0) return undefined;
-    const mean = this.#tokens / this.#weight;
-    const spread = this.#tokensSquared / this.#weight - mean * mean;
-    const together = this.#tokensMs / this.#weight - mean * (this.#ms / this.#weight);
-    const perToken = together / spread;
-    const fixed = this.#ms / this.#weight - perToken * mean;
-    // Runs of one length, or noise: what a token took, all told. Repeated, that finds the right length too.
-    if (!(spread >= LEAST_SPREAD * mean * mean) || perToken <= 0 || fixed <= 0) return (ms * this.#tokens) / this.#ms;
-    return (ms - fixed) / perToken;
+    if (this.#runs === 0) return undefined;
+    let longest = 0;
+    for (let i = 0; i < this.#count; i++) longest = Math.max(longest, this.#tokens[i]!);
+    return Math.min(FURTHEST * longest, this.#onLine(ms) ?? ms / this.#msOfToken());
   }
+
+  get #count(): number {
+    return Math.min(this.#runs, RUNS);
+  }
+
+  #onLine(ms: number): number | undefined {
+    const [tokens, times, values, count] = [this.#tokens, this.#ms, this.#values, this.#count];
+    let pairs = 0;
+    for (let i = 1; i < count; i++)
+      for (let j = 0; j < i; j++) {
+        const apart = tokens[i]! - tokens[j]!;
+        if (Math.abs(apart) < LEAST_APART * Math.max(tokens[i]!, tokens[j]!)) continue;
+        values[pairs++] = (times[i]! - times[j]!) / apart;
+      }
+    if (pairs < LEAST_PAIRS) return undefined;
+    const perToken = median(values, pairs);
+    for (let i = 0; i < count; i++) values[i] = times[i]! - perToken * tokens[i]!;
+    const fixed = median(values, count);
+    return perToken > 0 && fixed >= 0 ? (ms - fixed) / perToken : undefined;
+  }
+
+  /** All told. Where runs have one length that is all there is to know; repeated, it finds the right length too. */
+  #msOfToken(): number {
+    const count = this.#count;
+    for (let i = 0; i < count; i++) this.#values[i] = this.#ms[i]! / this.#tokens[i]!;
+    return median(this.#values, count);
+  }
+}
+
+/** The middle one of the first `count` of `values`, which are put in order; of an even number the larger. */
+function median(values: Float64Array, count: number): number {
+  return values.subarray(0, count).sort()[count >> 1]!;
+}
+
+/** Prompts that go before the one that came first, one after another, because less of them remains. */
+const MOST_BEFORE = 3;
+
+export interface PromptTurns {
+  /** Runs for others since the prompt that came first was worked on. */
+  passedOver: number;
+}
+
+/**
+ * The prompt to be worked on next: the one that needs least until its first token, so that a short one does not wait for a long one; but every
+ * fourth run is for the one that came first. `prompts` are in the order in which they came.
+ */
+export function nextPrompt<Prompt extends { readonly remaining: number }>(
+  prompts: Iterable<Prompt>,
+  turns: PromptTurns,
+): Prompt | undefined {
+  let first: Prompt | undefined;
+  let shortest: Prompt | undefined;
+  for (const prompt of prompts) {
+    first ??= prompt;
+    if (!shortest || prompt.remaining < shortest.remaining) shortest = prompt;
+  }
+  if (shortest === first || turns.passedOver >= MOST_BEFORE) {
+    turns.passedOver = 0;
+    return first;
+  }
+  turns.passedOver++;
+  return shortest;
 }
 
 export interface ChunkSituation {

@@ -3,14 +3,19 @@
  *
  * Called by workers/token-stream.ts between runs. Owns the decoder's rows and every stream's state; a stream has a row from the first run
  * of its prompt on. Never runs the decoder, writes no records: streams that can't be served are told to `onFailed`.
+ *
+ * Memory is given by what rows hold, not by what they may grow to. Where it ends, this gives way, in this order: what is kept of streams
+ * whose readers stall, the youngest streams' places, what is kept of those. What was given up is computed again. So the oldest always goes
+ * on; and whoever comes in or back has LEAST_GROWTH tokens before anyone has to leave again.
  */
 
 import { ServeError } from '#src/base/errors';
 import type { GenerationSpec } from '#src/runtime/generation-messages';
 import type { Failure } from '#src/runtime/messages';
-import type { Decoder, DecoderRow } from './decoder-types.js';
+import type { Decoder, SavedRow } from './decoder-types.js';
 import { failureOf } from './ort-error.js';
-import { commonPrefix, LEAST_PREFIX, PrefixCache } from './prefix-cache.js';
+import { nextPrompt, type PromptTurns } from './step-policy.js';
+import { SharedPrefixes } from './token-stream-prefixes.js';
 import type { TokenStream } from './token-stream-state.js';
 import { WaitingLine } from './waiting-line.js';
 
@@ -21,26 +26,38 @@ export interface TokenSlotsOptions {
   readonly onFailed: (stream: TokenStream, failure: Failure) => void;
 }
 
+/** Tokens that everybody in the batch can grow by when somebody is let in. */
+const LEAST_GROWTH = 32;
+
 export class TokenSlots {
-  readonly prefixes: PrefixCache;
+  readonly prefixes: SharedPrefixes;
+  /** Streams that had to leave the batch for others. */
+  preemptions = 0;
   readonly #decoder: Decoder;
   readonly #options: TokenSlotsOptions;
   readonly #waiting = new WaitingLine<TokenStream>();
   readonly #resuming = new Set<TokenStream>();
+  /** The one that has stalled longest first. */
   readonly #paused = new Set<TokenStream>();
   /** With a place, the one that came first first. */
   readonly #prefilling = new Set<TokenStream>();
   readonly #running = new Set<TokenStream>();
+  readonly #turns: PromptTurns = { passedOver: 0 };
+  /** Of what is kept of streams without a place: of all of them, and of those whose readers stall. */
+  #savedBytes = 0;
   #pausedBytes = 0;
+  #admitted = 0;
   /** Someone left or came since nobody could be let in. */
   #changed = false;
   /** The running streams in order, until one comes or leaves. */
   #batch: readonly TokenStream[] | undefined;
+  /** Of the streams with a place; one array for all steps. */
+  readonly #lengths: number[] = [];
 
   constructor(options: TokenSlotsOptions) {
     this.#options = options;
     this.#decoder = options.decoder;
-    this.prefixes = new PrefixCache(options.spec.prefixCacheBytes, options.decoder.canCut);
+    this.prefixes = new SharedPrefixes(options.decoder, options.spec.prefixCacheBytes);
   }
 
   get runningCount(): number {
@@ -57,11 +74,11 @@ export class TokenSlots {
 
   /** Keys and values of streams, in the batch and beside it. */
   get usedBytes(): number {
-    return this.#decoder.usedBytes + this.#pausedBytes;
+    return this.#decoder.usedBytes + this.#savedBytes;
   }
 
   get heldBytes(): number {
-    return this.#decoder.heldBytes + this.#pausedBytes;
+    return this.#decoder.heldBytes + this.#savedBytes;
   }
 
   /** Streams that decode; the same array until that changes. */
@@ -69,10 +86,9 @@ export class TokenSlots {
     return (this.#batch ??= [...this.#running]);
   }
 
-  /** The stream whose prompt is worked on. */
-  get prefilling(): TokenStream | undefined {
-    for (const stream of this.#prefilling) return stream;
-    return undefined;
+  /** The stream whose prompt is worked on next; asked once for each run. */
+  nextPrompt(): TokenStream | undefined {
+    return nextPrompt(this.#prefilling, this.#turns);
   }
 
   wait(stream: TokenStream): void {
@@ -80,35 +96,32 @@ export class TokenSlots {
     this.#changed = true;
   }
 
-  /** Lets in whom there is room for: those who had a place before, then those who wait, in turn. */
+  /** Lets in whom there is room for: those who had a place before, the oldest first, then those who wait, in turn. */
   admit(now: number): void {
     if (!this.#changed) return;
     this.#changed = false;
-    for (const stream of this.#resuming) {
-      if (!this.#hasRoom(stream)) return;
+    for (let stream = oldest(this.#resuming); stream; stream = oldest(this.#resuming)) {
+      if (!this.#makeRoomFor(stream)) return;
       this.#resume(stream);
     }
     for (let stream = this.#waiting.peek(); stream; stream = this.#waiting.peek()) {
-      if (!this.#decoder.fits(stream.reserved, [])) {
+      if (!this.#decoder.fits([stream.reserved], 0)) {
         this.#waiting.remove(stream);
         this.#fail(stream, new ServeError('RESOURCE_EXHAUSTED', this.#neverFits(stream)));
         continue;
       }
-      // What stalled readers hold is bounded too: until they read, nobody new comes in.
-      if (this.#pausedBytes >= this.#options.spec.kvCacheBytes || !this.#hasRoom(stream)) return;
+      if (!this.#makeRoomFor(stream)) return;
       this.#waiting.shift();
-      stream.state = 'prefilling';
+      stream.order = this.#admitted++;
       stream.scheduledMs = now;
-      this.#prefilling.add(stream);
+      this.#prefill(stream);
     }
   }
 
-  /** Gives a stream whose prompt is to be worked on its row, with what is known of its prompt already in it; false if that failed. */
-  open(stream: TokenStream, now: number): boolean {
-    stream.prefillMs = now;
+  /** Gives a stream whose prompt is to be worked on its row, with what is known of its tokens already in it; false if that failed. */
+  open(stream: TokenStream): boolean {
     try {
-      stream.row = this.#begin(stream) ?? this.#decoder.add();
-      stream.cachedTokens = stream.row.length;
+      stream.row = this.prefixes.begin(stream, this.#running, this.#prefilling) ?? this.#decoder.add();
       return true;
     } catch (error) {
       this.leave(stream);
@@ -117,7 +130,17 @@ export class TokenSlots {
     }
   }
 
-  /** The prompt is done and the first token chosen. */
+  /** Makes sure that there is room for the next step of all that have a place; some may have lost it then. */
+  grow(): void {
+    if (this.runningCount === 0) return;
+    while (!this.#fits()) {
+      if (this.#dropPaused()) continue;
+      if (this.runningCount > 1) this.#preempt(this.#youngest());
+      else if (!this.#dropSaved()) return;
+    }
+  }
+
+  /** The prompt is done and the next token chosen. */
   run(stream: TokenStream): void {
     this.#prefilling.delete(stream);
     this.#running.add(stream);
@@ -127,16 +150,8 @@ export class TokenSlots {
 
   /** Takes a stream without credit out of the batch. */
   pause(stream: TokenStream): void {
-    const { row } = stream;
-    try {
-      if (row) stream.saved = this.#decoder.save(row, row.length);
-    } catch (error) {
-      this.leave(stream);
-      this.#fail(stream, error);
-      return;
-    }
+    this.#save(stream);
     this.#pausedBytes += stream.saved?.byteLength ?? 0;
-    this.#giveUpPlace(stream);
     this.#paused.add(stream);
     stream.state = 'paused';
   }
@@ -144,6 +159,7 @@ export class TokenSlots {
   /** A paused stream has credit again. */
   wake(stream: TokenStream): void {
     if (!this.#paused.delete(stream)) return;
+    this.#pausedBytes -= stream.saved?.byteLength ?? 0;
     this.#resuming.add(stream);
     stream.state = 'resuming';
     this.#changed = true;
@@ -152,64 +168,108 @@ export class TokenSlots {
   /** Takes a stream out for good, wherever it is. Its keys and values are kept for prompts that begin like it, if `keep`. */
   leave(stream: TokenStream, keep = false): void {
     if (stream.state === 'waiting') this.#waiting.remove(stream);
-    if (this.#paused.delete(stream) || this.#resuming.delete(stream))
-      this.#pausedBytes -= stream.saved?.byteLength ?? 0;
-    if (keep) this.#keep(stream);
+    if (this.#paused.delete(stream)) this.#pausedBytes -= stream.saved?.byteLength ?? 0;
+    this.#resuming.delete(stream);
+    if (keep) this.prefixes.keep(stream);
     this.#giveUpPlace(stream);
-    stream.saved = undefined;
+    this.#setSaved(stream, undefined);
     stream.state = 'ended';
   }
 
-  #hasRoom({ reserved }: TokenStream): boolean {
+  /** Whether those with a place, and one more, can have room for so many tokens more than they have. */
+  #fits(growth = 0, more?: TokenStream, besideBytes = this.#savedBytes): boolean {
+    const lengths = this.#lengths;
+    lengths.length = 0;
+    for (const stream of this.#running) lengths.push(Math.min(stream.length + growth, stream.reserved));
+    for (const stream of this.#prefilling) lengths.push(Math.min(stream.length + growth, stream.reserved));
+    if (more) lengths.push(Math.min(more.length + growth, more.reserved));
+    return this.#decoder.fits(lengths, besideBytes);
+  }
+
+  /** Nobody leaves the batch for one that wants in; but a reader that stalls must not keep others waiting, and somebody has to run. */
+  #makeRoomFor(stream: TokenStream): boolean {
     if (this.runningCount >= this.#options.spec.maxSequences) return false;
-    const lengths = [...this.#running, ...this.#prefilling].map((other) => other.reserved);
-    return this.#decoder.fits(reserved, lengths);
+    const own = stream.saved?.byteLength ?? 0;
+    const isAlone = this.runningCount === 0;
+    if (!isAlone && !this.#fits(LEAST_GROWTH, stream, this.#savedBytes - own - this.#pausedBytes)) return false;
+    while (!this.#fits(LEAST_GROWTH, stream, this.#savedBytes - own))
+      if (!this.#dropPaused() && !this.#dropSaved(stream)) break;
+    return true;
+  }
+
+  #prefill(stream: TokenStream): void {
+    this.#prefilling.add(stream);
+    stream.state = 'prefilling';
   }
 
   #resume(stream: TokenStream): void {
     const { saved } = stream;
     this.#resuming.delete(stream);
-    this.#pausedBytes -= saved?.byteLength ?? 0;
-    stream.saved = undefined;
+    this.#setSaved(stream, undefined);
     try {
       if (saved) stream.row = this.#decoder.restore(saved, saved.length);
-      this.run(stream);
+      if (stream.remaining === 1 && stream.chosen > 0) this.run(stream);
+      else this.#prefill(stream);
     } catch (error) {
       this.leave(stream);
       this.#fail(stream, error);
     }
   }
 
-  /** A row with the longest beginning of the prompt that an ended or running stream has. One token is left to run: its logits are wanted. */
-  #begin(stream: TokenStream): DecoderRow | undefined {
-    if (this.#options.spec.prefixCacheBytes === 0) return undefined;
-    const { prompt } = stream;
-    const most = prompt.length - 1;
-    const found = this.prefixes.find(prompt, most);
-    let length = Math.max(found?.length ?? 0, LEAST_PREFIX - 1);
-    let donor: TokenStream | undefined;
-    for (const streams of [this.#running, this.#prefilling])
-      for (const other of streams) {
-        const same = commonPrefix(other.inRow, prompt, most);
-        if (same <= length || (!this.#decoder.canCut && same < other.inRow.length)) continue;
-        donor = other;
-        length = same;
-      }
-    if (donor?.row) return this.#decoder.restore(this.#decoder.save(donor.row, length), length);
-    return found && this.#decoder.restore(found.saved, found.length);
+  #preempt(stream: TokenStream): void {
+    if (stream.row) this.preemptions++;
+    this.#save(stream);
+    this.#resuming.add(stream);
+    stream.state = 'resuming';
   }
 
-  #keep(stream: TokenStream): void {
-    const { row, saved } = stream;
-    if (!(row ?? saved) || this.#options.spec.prefixCacheBytes === 0) return;
-    const tokens = stream.inRow;
-    if (!this.prefixes.wants(tokens, tokens.length * this.#decoder.kvBytesPerToken)) return;
+  /** Takes a stream out of the batch, and keeps what its row has. */
+  #save(stream: TokenStream): void {
+    const { row } = stream;
+    let saved: SavedRow | undefined;
     try {
-      this.prefixes.add(tokens.slice(), row ? this.#decoder.save(row, row.length) : saved!);
+      if (row && row.length > 0) saved = this.#decoder.save(row, row.length);
     } catch {
-      // Only a cache: a stream that has ended well has done so without it, too.
-      this.prefixes.clear();
+      // No memory for a copy: it is computed again.
     }
+    this.#giveUpPlace(stream);
+    this.#setSaved(stream, saved);
+  }
+
+  #setSaved(stream: TokenStream, saved: SavedRow | undefined): void {
+    const more = (saved?.byteLength ?? 0) - (stream.saved?.byteLength ?? 0);
+    stream.saved = saved;
+    if (more === 0) return;
+    this.#savedBytes += more;
+    this.#decoder.keepBeside(this.#savedBytes);
+  }
+
+  /** Gives up what is kept of the stream that has stalled longest. */
+  #dropPaused(): boolean {
+    if (this.#pausedBytes === 0) return false;
+    for (const stream of this.#paused) {
+      if (!stream.saved) continue;
+      this.#pausedBytes -= stream.saved.byteLength;
+      this.#setSaved(stream, undefined);
+      return true;
+    }
+    return false;
+  }
+
+  /** Gives up what is kept of the youngest stream that comes back, but not of `other`. */
+  #dropSaved(other?: TokenStream): boolean {
+    let youngest: TokenStream | undefined;
+    for (const stream of this.#resuming)
+      if (stream.saved && stream !== other && stream.order > (youngest?.order ?? -1)) youngest = stream;
+    if (youngest) this.#setSaved(youngest, undefined);
+    return youngest !== undefined;
+  }
+
+  #youngest(): TokenStream {
+    let youngest: TokenStream | undefined;
+    for (const streams of [this.#running, this.#prefilling])
+      for (const stream of streams) if (stream.order > (youngest?.order ?? -1)) youngest = stream;
+    return youngest!;
   }
 
   #giveUpPlace(stream: TokenStream): void {
@@ -230,4 +290,10 @@ export class TokenSlots {
     const bytes = megabytes(reserved * this.#decoder.kvBytesPerToken);
     return `a prompt of ${promptLength} tokens and up to ${reserved - promptLength} more need ${bytes} of keys and values, of ${megabytes(this.#options.spec.kvCacheBytes)} that there are`;
   }
+}
+
+function oldest(streams: Iterable<TokenStream>): TokenStream | undefined {
+  let first: TokenStream | undefined;
+  for (const stream of streams) if (!first || stream.order < first.order) first = stream;
+  return first;
 }

@@ -2,9 +2,12 @@
  * One stream in the worker: its tokens, its window, its place.
  *
  *   start ──▶ waiting ──▶ prefilling ──▶ running ──▶ ended
- *                             │            │  ▲
- *                             └─▶ paused ◀─┘  │    no credit left: the row is saved, the place is free
- *                                    └──▶ resuming      credit came: waits for a place, before those that wait
+ *                           │ ▲ │          │ ▲ │
+ *                           │ │ └▶ paused ◀┘ │ │       no credit left: the row is saved, the place is free
+ *                           ▼ │       ▼      │ ▼
+ *                           resuming ────────┘         credit came, or others needed the memory: waits for a place, before those that wait
+ *
+ * What was saved may be given up too: then its tokens are worked on as a prompt is.
  *
  * Called by the parts of the step loop, who change it; each field says who. Must not know the ring or the decoder.
  */
@@ -30,6 +33,8 @@ export class TokenStream {
   state: StreamState = 'waiting';
   row: DecoderRow | undefined;
   saved: SavedRow | undefined;
+  /** Those that were let in before have lower ones. */
+  order = 0;
   cachedTokens = 0;
   scheduledMs = 0;
   prefillMs = 0;
@@ -58,6 +63,16 @@ export class TokenStream {
   /** Prompt and chosen tokens. */
   get length(): number {
     return this.#length;
+  }
+
+  /** Prompt and chosen tokens, as a view. */
+  get tokens(): Int32Array {
+    return this.#tokens.subarray(0, this.#length);
+  }
+
+  /** Tokens that its row does not have yet; the last one's logits give the next. */
+  get remaining(): number {
+    return this.#length - (this.row?.length ?? 0);
   }
 
   /** Those whose keys and values its row has, or what was saved of it, as a view. */

@@ -32,6 +32,8 @@ export interface StepLoopOptions {
   readonly hear: () => void;
   /** Resolves when a message has come; at once if one is there. */
   readonly message: () => Promise<void>;
+  /** Milliseconds, by which runs are timed; the clock of base/clock.ts unless a test has its own. */
+  readonly now?: () => number;
 }
 
 const SHUTTING_DOWN: Failure = { code: 'UNAVAILABLE', message: 'server is shutting down' };
@@ -42,19 +44,22 @@ export class StepLoop {
   readonly #slots: TokenSlots;
   readonly #writer: TokenWriter;
   readonly #times = new RunTimes();
+  readonly #now: () => number;
   readonly #streams = new Map<number, TokenStream>();
   /** What the last step ran: the same arrays go into the next while nobody comes or leaves. */
   #batch: readonly TokenStream[] = [];
   #rows: readonly DecoderRow[] = [];
   #tokens = new Int32Array();
   /** When the last run ended; what passes until the next is the loop's own. */
-  #idleSince = nowMs();
+  #idleSince: number;
   #closing = false;
 
   constructor(options: StepLoopOptions) {
     const { decoder, spec, ring, detokenizer } = options;
     this.#options = options;
     this.#decoder = decoder;
+    this.#now = options.now ?? nowMs;
+    this.#idleSince = this.#now();
     this.#slots = new TokenSlots({
       decoder,
       spec,
@@ -73,17 +78,18 @@ export class StepLoop {
     for (;;) {
       this.#between();
       if (this.#closing) return;
+      this.#slots.grow();
       const batch = this.#slots.batch;
       if (batch.length > 0) {
         await this.#decode(batch);
         this.#between();
         if (this.#closing) return;
       }
-      const prompt = this.#slots.prefilling;
+      const prompt = this.#slots.nextPrompt();
       if (prompt) await this.#prefill(prompt);
       else if (this.#slots.batch.length === 0) {
         await this.#options.message();
-        this.#idleSince = nowMs();
+        this.#idleSince = this.#now();
       }
     }
   }
@@ -137,7 +143,7 @@ export class StepLoop {
     this.#count();
     ring.publish();
     hear();
-    if (!this.#closing) this.#slots.admit(nowMs());
+    if (!this.#closing) this.#slots.admit(this.#now());
     this.#count();
     ring.publish();
   }
@@ -190,18 +196,17 @@ export class StepLoop {
   async #prefill(stream: TokenStream): Promise<void> {
     const { gauges, spec } = this.#options;
     if (!stream.row) {
-      if (!this.#slots.open(stream, nowMs())) return;
-      gauges[GAUGE.promptTokens]! += stream.promptLength;
-      gauges[GAUGE.prefixHitTokens]! += stream.cachedTokens;
+      if (!this.#slots.open(stream)) return;
+      if (stream.prefillMs === 0) this.#begun(stream);
     }
     const row = stream.row!;
-    const remaining = stream.promptLength - row.length;
+    const { remaining } = stream;
     const running = this.#slots.batch.length;
     const tokens = chunkTokens({ remaining, running, prefillChunk: spec.prefillChunk }, this.#times);
     const last = tokens === remaining;
     const start = this.#started();
     try {
-      const chunk = stream.prompt.subarray(row.length, row.length + tokens);
+      const chunk = stream.tokens.subarray(row.length, row.length + tokens);
       const logits = await this.#decoder.prefill(row, chunk, last);
       const ms = this.#ended(start);
       this.#times.prefilled(tokens, ms);
@@ -214,6 +219,15 @@ export class StepLoop {
       this.#ended(start);
       this.#fail(stream, failureOf(error, 'run'));
     }
+  }
+
+  /** The stream has its first row; what is computed again later is no prompt. */
+  #begun(stream: TokenStream): void {
+    const { gauges } = this.#options;
+    stream.prefillMs = this.#now();
+    stream.cachedTokens = stream.row!.length;
+    gauges[GAUGE.promptTokens]! += stream.promptLength;
+    gauges[GAUGE.prefixHitTokens]! += stream.cachedTokens;
   }
 
   /** Chooses a stream's token; it may end or pause by it. */
@@ -249,14 +263,14 @@ export class StepLoop {
 
   /** A run begins. */
   #started(): number {
-    const now = nowMs();
+    const now = this.#now();
     this.#options.gauges[GAUGE.hostMs]! += now - this.#idleSince;
     return now;
   }
 
   /** A run has ended; returns what it took. */
   #ended(start: number): number {
-    this.#idleSince = nowMs();
+    this.#idleSince = this.#now();
     return this.#idleSince - start;
   }
 
@@ -267,6 +281,7 @@ export class StepLoop {
     gauges[GAUGE.paused] = this.#slots.pausedCount;
     gauges[GAUGE.kvUsedBytes] = this.#slots.usedBytes;
     gauges[GAUGE.kvBytes] = this.#slots.heldBytes;
+    gauges[GAUGE.preemptions] = this.#slots.preemptions;
     gauges[GAUGE.prefixBytes] = this.#slots.prefixes.bytes;
   }
 }

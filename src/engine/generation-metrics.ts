@@ -52,6 +52,11 @@ export function registerGenerationMetrics(metrics: Metrics, engine: GenerationMe
   gauge('vllm:num_requests_waiting', 'Streams that wait for a place', read(GAUGE.waiting));
   gauge('vllm:kv_cache_usage_perc', 'Part of the memory for keys and values that is in use; 1 = all', kvUsage);
   counter(
+    'vllm:num_preemptions_total',
+    'Streams that left the batch for a while because older ones needed the memory',
+    read(GAUGE.preemptions),
+  );
+  counter(
     'vllm:prefix_cache_queries_total',
     'Prompt tokens that were looked up in the prefix cache',
     read(GAUGE.promptTokens),

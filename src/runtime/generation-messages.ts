@@ -216,5 +216,7 @@ export const GAUGE = {
   decodeMs: 11,
   /** Time between runs that steps took: choosing, text, records. */
   hostMs: 12,
+  /** Streams that had to leave the batch because others needed the memory. */
+  preemptions: 13,
   stepsBySize: 16,
 } as const;

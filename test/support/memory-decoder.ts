@@ -37,8 +37,10 @@ class MemoryRow implements DecoderRow, SavedRow {
 export interface MemoryDecoderOptions {
   readonly layout?: KvLayout;
   readonly canCut?: boolean;
-  /** Tokens that all rows together may grow to. */
+  /** Tokens that all rows and saved rows together may have. */
   readonly capacity?: number;
+  /** What runs take, by a clock that only they move. */
+  readonly msOfRun?: (run: DecoderRun) => number;
 }
 
 export class MemoryDecoder implements Decoder {
@@ -52,14 +54,24 @@ export class MemoryDecoder implements Decoder {
   /** Called before each run with the rows' tokens; may throw, as ONNX Runtime does. */
   onRun: (rows: readonly (readonly number[])[], kind: DecoderRun['kind']) => void = () => undefined;
   saves = 0;
+  besideBytes = 0;
   released = false;
+  /** The time by that clock. */
+  nowMs = 1;
+  readonly #msOfRun: (run: DecoderRun) => number;
   readonly #capacity: number;
   #logits = new Float32Array();
 
-  constructor({ layout = 'right', canCut = true, capacity = Number.POSITIVE_INFINITY }: MemoryDecoderOptions = {}) {
+  constructor({
+    layout = 'right',
+    canCut = true,
+    capacity = Number.POSITIVE_INFINITY,
+    msOfRun = () => 1,
+  }: MemoryDecoderOptions = {}) {
     this.layout = layout;
     this.canCut = canCut;
     this.#capacity = capacity;
+    this.#msOfRun = msOfRun;
   }
 
   get usedBytes(): number {
@@ -72,8 +84,12 @@ export class MemoryDecoder implements Decoder {
     return this.usedBytes;
   }
 
-  fits(length: number, lengths: readonly number[]): boolean {
-    return lengths.reduce((sum, each) => sum + each, length) <= this.#capacity;
+  fits(lengths: readonly number[], besideBytes: number): boolean {
+    return lengths.reduce((sum, each) => sum + each, besideBytes / this.kvBytesPerToken) <= this.#capacity;
+  }
+
+  keepBeside(besideBytes: number): void {
+    this.besideBytes = besideBytes;
   }
 
   add(): DecoderRow {
@@ -100,7 +116,7 @@ export class MemoryDecoder implements Decoder {
     const own = this.#own(row);
     await setImmediate();
     this.onRun([own.tokens], 'prefill');
-    this.runs.push({ kind: 'prefill', size: tokens.length });
+    this.#ran({ kind: 'prefill', size: tokens.length });
     own.tokens.push(...tokens);
     return wantsLogits ? this.#answer([own]) : undefined;
   }
@@ -113,13 +129,18 @@ export class MemoryDecoder implements Decoder {
       own.map((row) => row.tokens),
       'decode',
     );
-    this.runs.push({ kind: 'decode', size: rows.length });
+    this.#ran({ kind: 'decode', size: rows.length });
     for (const [index, row] of own.entries()) row.tokens.push(tokens[index]!);
     return this.#answer(own);
   }
 
   async release(): Promise<void> {
     this.released = true;
+  }
+
+  #ran(run: DecoderRun): void {
+    this.runs.push(run);
+    this.nowMs += this.#msOfRun(run);
   }
 
   #put(tokens: readonly number[]): DecoderRow {

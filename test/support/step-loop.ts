@@ -103,7 +103,7 @@ export class LoopHarness<Model extends Decoder> {
   #tellLoop: (() => void) | undefined;
   #idle = Promise.withResolvers<void>();
 
-  constructor(decoder: Model, spec: Partial<StepLoopOptions['spec']> = {}) {
+  constructor(decoder: Model, spec: Partial<StepLoopOptions['spec']> = {}, now?: () => number) {
     this.decoder = decoder;
     const maxSequences = spec.maxSequences ?? 8;
     const ring = createRing();
@@ -128,6 +128,7 @@ export class LoopHarness<Model extends Decoder> {
         for (const tell of this.#told.splice(0)) tell();
       },
       message: () => this.#message(),
+      ...(now && { now }),
     });
     this.#ran = this.loop.run();
   }

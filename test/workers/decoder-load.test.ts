@@ -213,10 +213,12 @@ test.each([
   const { decoder, close } = await decoderFixture(options, { kvCacheBytes: bytes, maxSequences: 3 });
   expect(decoder.layout).toBe(layout);
   expect(decoder.kvBytesPerToken).toBe(perToken);
-  expect(decoder.fits(100, [])).toBe(true);
-  expect(decoder.fits(100, [100])).toBe(true);
-  expect(decoder.fits(129, [100])).toBe(false);
-  expect(decoder.fits(1, [1, 1, 1])).toBe(false);
+  expect(decoder.fits([100], 0)).toBe(true);
+  expect(decoder.fits([100, 100], 0)).toBe(true);
+  expect(decoder.fits([129, 100], 0)).toBe(false);
+  expect(decoder.fits([100, 100], 1)).toBe(false);
+  expect(decoder.fits([100], 100 * perToken)).toBe(true);
+  expect(decoder.fits([1, 1, 1, 1], 0)).toBe(false);
   const a = await begin(decoder, prompts(4)[3]!);
   const b = await begin(decoder, prompts(2)[1]!);
   expect(decoder.usedBytes).toBe((40 + 9) * perToken + 2 * fixed);

@@ -134,3 +134,24 @@ test('room that is left over is given up before the bound is passed', () => {
   expect(store.heldBytes).toBe(2 * 128 * BYTES);
   expectRow(store, 'start', rows[0]!, 1);
 });
+
+test('where a power of two of rows would pass the bound there are as many as are needed', () => {
+  const store = aligned('start', { maxBytes: 3 * 64 * BYTES });
+  const rows = Array.from({ length: 3 }, () => store.add());
+  append(store, rows[0]!, 1, 60);
+  expect(store.heldBytes).toBe(3 * 64 * BYTES);
+  expectRow(store, 'start', rows[0]!, 1);
+});
+
+test.each(['start', 'end'] as const)('room that nobody needs is given back when the bound is lowered (%s)', (align) => {
+  const store = aligned(align);
+  const rows = Array.from({ length: 5 }, () => store.add());
+  for (const [id, row] of rows.entries()) append(store, row, id, 50 - id);
+  expect(store.heldBytes).toBe(8 * 64 * BYTES);
+  store.bound(8 * 64 * BYTES);
+  expect(store.heldBytes).toBe(8 * 64 * BYTES);
+  store.remove(rows.pop()!);
+  store.bound(5 * 64 * BYTES);
+  expect(store.heldBytes).toBe(4 * 64 * BYTES);
+  for (const [id, row] of rows.entries()) expectRow(store, align, row, id);
+});

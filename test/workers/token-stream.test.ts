@@ -166,19 +166,6 @@ test('200 stalled readers leave the batch to others and hold what their rows hav
   expect(harness.gauge('kvUsedBytes') + harness.gauge('paused')).toBe(0);
 });
 
-test('nobody new is let in while stalled readers hold as much as may be held, and then again', async () => {
-  const { start, settled } = bound(open({ kvCacheBytes: 100 }));
-  const stalled = start(prompt(30), { window: 1, sampling: { maxTokens: 5 } });
-  await settled();
-  const waits = start(prompt(5, 2), { sampling: { maxTokens: 5 } });
-  await settled();
-  expect(waits.tokens).toEqual([]);
-  expect(harness.gauge('waiting')).toBe(1);
-  harness.tell(() => harness.loop.credit(stalled.number, 10));
-  await settled();
-  expect(waits.tokens).toHaveLength(5);
-});
-
 test('clients take turns: one with many streams does not hold up another with one', async () => {
   const { start, settled } = bound(open({ maxSequences: 1 }));
   const many = Array.from({ length: 10 }, (_, index) => start(prompt(3, index), { clientKey: 'many' }));
@@ -262,24 +249,6 @@ test.each([
   const heard = start(tokens);
   await settled();
   expect(failure(heard)).toEqual({ code: 'INVALID_ARGUMENT', message });
-});
-
-test('a stream that can never have room is refused and says what it needs, one that must wait waits', async () => {
-  const { start, settled } = bound(open({}, { capacity: 100 }));
-  const never = start(prompt(50), { sampling: { maxTokens: 51 } });
-  const first = start(prompt(50, 2), { sampling: { maxTokens: 30 } });
-  const second = start(prompt(50, 3), { sampling: { maxTokens: 50 } });
-  const third = start(prompt(5, 4), { sampling: { maxTokens: 5 } });
-  let together = 0;
-  harness.onBetween = () => {
-    together = Math.max(together, harness.decoder.usedBytes / 4);
-    if (second.last === 0) expect(third.tokens).toEqual([]);
-  };
-  await settled();
-  expect(failure(never)).toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
-  expect(failure(never)!.message).toMatch(/^a prompt of 50 tokens and up to 51 more need 0.0 MB of keys and values/);
-  expect(together).toBeLessThanOrEqual(100);
-  expect([first, second, third].map(({ tokens }) => tokens.length)).toEqual([30, 50, 5]);
 });
 
 test.each([true, false])(
