@@ -33,9 +33,11 @@ const RANGES: readonly Range[] = [
   { key: 'logprobs', name: 'logprobs', least: 0, most: 20, whole: true },
 ];
 
-export const MAX_STOP_STRINGS = 64;
+const MAX_STOP_STRINGS = 64;
 /** UTF-16 units of one; so much text is held back at most. */
-export const MAX_STOP_LENGTH = 1024;
+const MAX_STOP_LENGTH = 1024;
+/** Of all: the model's thread prepares its search for them between two steps of everybody's, some 5 ms for so many. */
+const MAX_STOP_TOGETHER = 8192;
 const MAX_STOP_TOKENS = 1024;
 const MAX_LOGIT_BIASES = 4096;
 
@@ -126,13 +128,18 @@ function checkStop(stop: readonly string[]): void {
   if (stop.length > MAX_STOP_STRINGS) {
     throw invalid(`stop must have at most ${MAX_STOP_STRINGS} strings, got ${stop.length}`);
   }
+  let together = 0;
   for (const text of stop) {
+    together += text.length;
     if (text === '') throw invalid('stop must not have an empty string');
     if (text.length > MAX_STOP_LENGTH) {
       throw invalid(
         `strings in stop must have at most ${MAX_STOP_LENGTH} characters, got one of ${text.length}: '${printable(text, 16)}'`,
       );
     }
+  }
+  if (together > MAX_STOP_TOGETHER) {
+    throw invalid(`strings in stop must have at most ${MAX_STOP_TOGETHER} characters together, got ${together}`);
   }
 }
 

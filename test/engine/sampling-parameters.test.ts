@@ -50,6 +50,10 @@ const REFUSED: [SamplingParameters, string][] = [
     { stop: ['y'.repeat(1025)] },
     "strings in stop must have at most 1024 characters, got one of 1025: 'yyyyyyyyyyyyyyyy...'",
   ],
+  [
+    { stop: [...new Array(8).fill('y'.repeat(1024)), 'x'] },
+    'strings in stop must have at most 8192 characters together, got 8193',
+  ],
   [{ stopTokenIds: [3, 100] }, 'stop_token_ids must name tokens of the model, from 0 to 99, got 100'],
   [{ stopTokenIds: [-1] }, 'stop_token_ids must name tokens of the model, from 0 to 99, got -1'],
   [{ stopTokenIds: new Array(1025).fill(1) }, 'stop_token_ids must have at most 1024 ids, got 1025'],
@@ -99,7 +103,7 @@ test('the ends of every range pass', () => {
     minTokens: 2 ** 31 - 1,
     logprobs: 20,
     seed: 2n ** 64n - 1n,
-    stop: new Array(64).fill('x'),
+    stop: new Array(64).fill('x'.repeat(128)),
     stopTokenIds: new Array(1024).fill(99),
     logitBias: new Map([[99, 100]]),
   };
