@@ -201,6 +201,10 @@ export class GeneratedCall implements GenerateCall, StreamListener, Stallable {
   #fail(error: ServeError, how: CancelReason | 'refused' | 'failed'): void {
     if (this.#state === 'ended') return;
     this.#end(how, failureReason(how, error, this.#measures?.tokens ?? 0), error);
+    this.#tell(error);
+  }
+
+  #tell(error: ServeError): void {
     try {
       this.#handler.onError(error);
     } catch (thrown) {
@@ -238,7 +242,13 @@ export class GeneratedCall implements GenerateCall, StreamListener, Stallable {
       this.#handler.onDelta(delta);
     } catch (error) {
       this.#owner.log.error({ error }, 'a front end threw while it took generated text');
-      this.cancel();
+      const failure = new ServeError('INTERNAL', 'internal error');
+      // Whoever waits is told, also where this was the last delta.
+      if (this.#state === 'ended') this.#tell(failure);
+      else {
+        this.#letGo();
+        this.#fail(failure, 'failed');
+      }
     }
   }
 

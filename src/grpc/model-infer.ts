@@ -66,9 +66,18 @@ export function addModelInfer(
             reply.fail(ServeError.from(error));
           }
         },
-        onError: (error) => reply.fail(note === '' ? error : withNote(error, note)),
+        onError: (error) => reply.fail(note === '' || takesPrompt(decoded) ? error : withNote(error, note)),
       },
     );
+  }
+
+  /** What such a model takes is text: that a text was taken as one explains nothing. */
+  function takesPrompt({ modelName, modelVersion }: DecodedInfer): boolean {
+    try {
+      return engine.modelContent(modelName, modelVersion).generation !== undefined;
+    } catch {
+      return false;
+    }
   }
 }
 

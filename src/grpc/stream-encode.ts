@@ -78,16 +78,22 @@ class StreamMessage implements ReplyBytes {
 const LENGTH_BYTES = 4;
 const FLOAT_FIELD = (2 << 3) | 5;
 const FLOAT_FIELD_BYTES = 5;
+const FLOAT_BYTES = 4;
 
 /** The text of an output of one BYTES element, in UTF-8; lent as the output is. */
 export function textOf({ data }: InferOutput): Uint8Array {
   return data.subarray(LENGTH_BYTES);
 }
 
-/** `inference.v1.ModelStreamResponse`. `logit` is an output of one FP32, or of none: where text that was held back ends the stream. */
-export function encodeToken(text: Uint8Array, logit: InferOutput): ReplyBytes {
-  return new TokenMessage(text, logit.data);
+/**
+ * `inference.v1.ModelStreamResponse`. `logit` is an output of one FP32; of none, where text that was held back ends the stream; or of many,
+ * where the text of all tokens comes at once: there is no one logit then.
+ */
+export function encodeToken(text: Uint8Array, { data }: InferOutput): ReplyBytes {
+  return new TokenMessage(text, data.byteLength === FLOAT_BYTES ? data : NO_LOGIT);
 }
+
+const NO_LOGIT = new Uint8Array(0);
 
 class TokenMessage implements ReplyBytes {
   readonly byteLength: number;

@@ -345,19 +345,26 @@ describe('a stream ends early', () => {
     expect([played.counts.cancelled.lost, played.streams.cancelled]).toEqual([1, []]);
   });
 
-  test('when the front end throws, and the others go on', () => {
+  test('when the front end throws, which is told, and the others go on', () => {
     const played = playedGenerator();
-    played.generator.generate(generateRequest(), {
+    const errors: ServeError[] = [];
+    const broken = {
       onDelta: () => {
         throw new Error('broken');
       },
-      onError: () => undefined,
-    });
+      onError: (error: ServeError) => void errors.push(error),
+    };
+    played.generator.generate(generateRequest(), broken);
     const { handler } = start(played);
     played.streams.token(0, 'x');
     played.streams.end(1, 'y');
     expect(played.logged).toEqual(['a front end threw while it took generated text']);
     expect([played.streams.cancelled, handler.deltas.length]).toEqual([[0], 1]);
+    expect(errors.map(({ code, message }) => [code, message])).toEqual([['INTERNAL', 'internal error']]);
+    played.generator.generate(generateRequest(), broken);
+    played.streams.end(2, 'at the end');
+    expect(errors.map(({ code }) => code)).toEqual(['INTERNAL', 'INTERNAL']);
+    expect(played.generator.inFlight).toBe(0);
   });
 
   test('when the server ends, after those that end in time', async () => {

@@ -121,8 +121,8 @@ export class Words implements GenerateCall {
     const bytes = Buffer.from(text);
     const length = Buffer.alloc(4);
     length.writeUInt32LE(bytes.length);
-    // One in braces is text that was held back: it comes without a token.
-    const logits = word.startsWith('{') ? [] : [this.sent / 2];
+    // One in braces is text that was held back: it comes without a token; one in parentheses is of two tokens.
+    const logits = word.startsWith('{') ? [] : word.startsWith('(') ? [1, 2] : [this.sent / 2];
     const leases = [new Uint8Array(Buffer.concat([length, bytes])), new Uint8Array(Float32Array.from(logits).buffer)];
     const asked = this.request.outputs.map(({ name }) => name);
     const outputs = [
@@ -194,6 +194,9 @@ export class EchoEngine implements Engine {
         handler.onResponse(responseTo(request, [{ name: 'OUTPUT0', datatype: 'UINT8', shape: [bytes], data }]));
         break;
       }
+      case 'words':
+        handler.onError(new ServeError('INVALID_ARGUMENT', 'temperature must be between 0 and 2, got -1'));
+        break;
       case 'fail':
         handler.onError(new ServeError('INVALID_ARGUMENT', `unexpected shape for input\u0000 '${'x'.repeat(2000)}'`));
         break;

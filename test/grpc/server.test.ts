@@ -64,6 +64,12 @@ test('inference.v1 ModelInfer runs on the same engine', async () => {
   expect(front.engine.seen.at(-1)).toMatchObject({ wholeText: true, clientKey: '127.0.0.1' });
 });
 
+test('an error of a model that takes a prompt does not explain that text was taken as text', async () => {
+  const inputs = [{ name: 'input', raw_contents: Buffer.from('Once') }];
+  const { error } = await call(v1, 'ModelInfer', { model_name: 'words', inputs });
+  expect(error!.details).toBe('temperature must be between 0 and 2, got -1');
+});
+
 test('every reply carries the budget, whose phases are the total', async () => {
   const ok = await call(open, 'ModelInfer', inferRequest('echo', floats(100)));
   const failed = await call(open, 'ModelInfer', inferRequest('nothing', floats(100)));

@@ -83,6 +83,17 @@ test('text that ends a stream without a token of its own is a message without a 
   ]);
 });
 
+test('text of several tokens at once is a message without a logit', async () => {
+  const { stub, front } = await start();
+  const { messages, code } = await stream(stub, 'a (b)');
+  expect(code).toBe(0);
+  expect(messages).toEqual([
+    { token: 'a ', logits: 0.5 },
+    { token: '(b)', logits: 0 },
+  ]);
+  expect(front.budget.used).toBe(0);
+});
+
 test('an error before the first token is a status alone, one behind tokens comes behind them', async () => {
   const { stub, raw } = await start();
   const early = await raw.request(TOKENS, frame(textBytes('words', 'BROKEN now')));
