@@ -1,7 +1,8 @@
 """Writes the weights of models/stories as ONNX graphs in the layout and with the names of Optimum's exports.
 
-make_stories.py calls it. Two styles: plain operators with Concat for the cache and a mask made from attention_mask and indices, and
-com.microsoft.GroupQueryAttention, which rotates, masks and appends itself. The embedding is stored once: the last MatMul takes it transposed.
+make_stories.py calls it. Two styles: plain operators with Concat for the cache and a mask made from attention_mask
+and indices, and com.microsoft.GroupQueryAttention, which rotates, masks and appends itself. The embedding is stored
+once: the last MatMul takes it transposed.
 """
 
 from dataclasses import dataclass
@@ -83,9 +84,20 @@ def build(weights: dict[str, np.ndarray], shape: Shape, fused: bool) -> onnx.Mod
     shared = gqa_lengths(graph, shape) if fused else mask_and_rotation(graph, shape)
     for index in range(shape.layers):
         source, name = f"model.layers.{index}", f"model/layers.{index}"
-        part = {key: weights[f"{source}.{key}.weight"] for key in (
-            "input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-            "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")}
+        part = {
+            key: weights[f"{source}.{key}.weight"]
+            for key in (
+                "input_layernorm",
+                "post_attention_layernorm",
+                "self_attn.q_proj",
+                "self_attn.k_proj",
+                "self_attn.v_proj",
+                "self_attn.o_proj",
+                "mlp.gate_proj",
+                "mlp.up_proj",
+                "mlp.down_proj",
+            )
+        }
         x = graph.norm(hidden, part["input_layernorm"], f"{name}/input_layernorm", shape.epsilon)
         q, k, v = (graph.linear(x, part[f"self_attn.{which}_proj"], f"{name}/self_attn/{which}_proj") for which in "qkv")
         attend = fused_attention if fused else plain_attention
@@ -140,7 +152,7 @@ def plain_attention(graph: Graph, shape: Shape, index: int, qkv: tuple[str, ...]
     q = graph.node("Reshape", [q, graph.ints(0, shape.kv_heads, group, -1, shape.head)], f"{name}/q/groups")
     k, v = (graph.node("Unsqueeze", [source, graph.ints(2)], f"{name}/{which}/group") for which, source in (("k", k), ("v", v)))
     scores = graph.node("MatMul", [q, graph.node("Transpose", [k], f"{name}/k/turned", perm=[0, 1, 2, 4, 3])], f"{name}/products")
-    scores = graph.node("Mul", [scores, graph.const("scale", np.array(shape.head ** -0.5, np.float32))], f"{name}/scores")
+    scores = graph.node("Mul", [scores, graph.const("scale", np.array(shape.head**-0.5, np.float32))], f"{name}/scores")
     scores = graph.node("Add", [scores, graph.node("Unsqueeze", [mask, graph.ints(2)], f"{name}/mask")], f"{name}/masked")
     mixed = graph.node("MatMul", [graph.node("Softmax", [scores], f"{name}/weights", axis=-1), v], f"{name}/mixed")
     mixed = graph.node("Reshape", [mixed, graph.ints(0, shape.heads, -1, shape.head)], f"{name}/mixed/heads")
@@ -173,14 +185,26 @@ def fused_attention(graph: Graph, shape: Shape, index: int, qkv: tuple[str, ...]
     name = f"model/layers.{index}/self_attn/attention"
     past = [f"past_key_values.{index}.{which}" for which in ("key", "value")]
     present = [f"present.{index}.{which}" for which in ("key", "value")]
-    graph.nodes.append(helper.make_node(
-        "GroupQueryAttention", [*qkv, *past, *shared], [name, *present], name=name, domain="com.microsoft",
-        num_heads=shape.heads, kv_num_heads=shape.kv_heads, do_rotary=1, rotary_interleaved=0, scale=shape.head ** -0.5))
+    graph.nodes.append(
+        helper.make_node(
+            "GroupQueryAttention",
+            [*qkv, *past, *shared],
+            [name, *present],
+            name=name,
+            domain="com.microsoft",
+            num_heads=shape.heads,
+            kv_num_heads=shape.kv_heads,
+            do_rotary=1,
+            rotary_interleaved=0,
+            scale=shape.head**-0.5,
+        )
+    )
     return name
 
 
 def finish(graph: Graph, shape: Shape, fused: bool) -> onnx.ModelProto:
     """Names inputs and outputs and closes the graph."""
+
     def value(name: str, kind: int, *dims: str | int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, dims)
 
@@ -196,7 +220,11 @@ def finish(graph: Graph, shape: Shape, fused: bool) -> onnx.ModelProto:
             outputs.append(value(f"present.{index}.{which}", FLOAT, *cache, total, shape.head))
     constants = [numpy_helper.from_array(array, name) for name, array in graph.constants.items()]
     opsets = [helper.make_opsetid("", 17)] + ([helper.make_opsetid("com.microsoft", 1)] if fused else [])
-    model = helper.make_model(helper.make_graph(graph.nodes, "stories", inputs, outputs, constants), opset_imports=opsets, ir_version=9,
-                              producer_name="tensorwire")
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "stories", inputs, outputs, constants),
+        opset_imports=opsets,
+        ir_version=9,
+        producer_name="tensorwire",
+    )
     onnx.checker.check_model(model)
     return model

@@ -8,7 +8,8 @@ import random
 import string
 import zlib
 
-from stories_corpus import BOYS, COLORS, FOODS, GIRLS, HOMES, THINGS, choose, fill, story
+from stories_corpus import choose, fill, story
+from stories_words import BOYS, COLORS, FOODS, GIRLS, HOMES, THINGS
 
 HELD_OUT = 8
 NAMES = GIRLS + BOYS
@@ -16,16 +17,41 @@ WORDS = COLORS + THINGS + FOODS + list(HOMES) + "sun moon star rain snow wind tr
 COUNT_TO = 20
 STORY_LEAST_WORDS = 60
 
-ADD = ["What is {a} plus {b}?", "How much is {a} plus {b}?", "Add {a} and {b}.", "Please add {a} and {b}.", "{a} + {b}?", "What is {a} + {b}?",
-       "What do you get if you add {a} and {b}?", "Can you tell me what {a} plus {b} is?", "Compute {a} + {b}.", "What is the sum of {a} and {b}?"]
+ADD = [
+    "What is {a} plus {b}?",
+    "How much is {a} plus {b}?",
+    "Add {a} and {b}.",
+    "Please add {a} and {b}.",
+    "{a} + {b}?",
+    "What is {a} + {b}?",
+    "What do you get if you add {a} and {b}?",
+    "Can you tell me what {a} plus {b} is?",
+    "Compute {a} + {b}.",
+    "What is the sum of {a} and {b}?",
+]
 COUNT = ["Count to {n}.", "Please count to {n}.", "Can you count to {n}?", "Count from 1 to {n}.", "Count up to {n}, please."]
 COUNT_FROM = ["Count from {m} to {n}.", "Please count from {m} to {n}.", "Can you count from {m} to {n}?"]
-COPY = ["Repeat: {text}", "Repeat after me: {text}", "Say this: {text}", "Copy this: {text}", "Please repeat: {text}", "Say: {text}"]
+COPY = [
+    "Repeat: {text}",
+    "Repeat after me: {text}",
+    "Say this: {text}",
+    "Copy this: {text}",
+    "Please repeat: {text}",
+    "Say: {text}",
+]
 STORY = [
-    "Tell me a story about a {kind}.", "Tell me a story about a {mood} {kind}.", "Write a story about a {kind} named {name}.",
-    "Tell me a story about {name} the {kind}.", "Please tell me a story about a {kind}.", "Can you tell me a story about a {kind}?",
-    "Write a short story about a {kind} who {topic}.", "Tell me a story about a {mood} {kind} named {name}.", "Tell me a story about {name}.",
-    "I would like a story about a {kind}.", "Tell me a story.", "Write a story about a {mood} {kind} who {topic}.",
+    "Tell me a story about a {kind}.",
+    "Tell me a story about a {mood} {kind}.",
+    "Write a story about a {kind} named {name}.",
+    "Tell me a story about {name} the {kind}.",
+    "Please tell me a story about a {kind}.",
+    "Can you tell me a story about a {kind}?",
+    "Write a short story about a {kind} who {topic}.",
+    "Tell me a story about a {mood} {kind} named {name}.",
+    "Tell me a story about {name}.",
+    "I would like a story about a {kind}.",
+    "Tell me a story.",
+    "Write a story about a {mood} {kind} who {topic}.",
 ]
 STORY_THING = ["Tell me a story about a {thing}.", "Tell me a story about a {kind} and a {thing}."]
 TALK = [
@@ -36,9 +62,16 @@ TALK = [
     ("(Goodbye|Bye|See you|Good night)(!|.)", "Goodbye! Come back for another story."),
     ("How are you?", "I am well, thank you. Would you like a story?"),
 ]
-SYSTEM = ["You are a (kind|helpful|friendly|cheerful) (assistant|storyteller|teacher|helper).", "Answer (in short sentences|briefly|politely|with care).",
-          "You (talk|speak) to (children|a child|a guest|a friend).", "(Be|Stay) (kind|calm|polite|friendly).", "You tell (short|nice|good) stories.",
-          "Do not (shout|hurry|guess).", "If you do not know something, say so.", "You work in (a library|a school|a small shop|a museum)."]
+SYSTEM = [
+    "You are a (kind|helpful|friendly|cheerful) (assistant|storyteller|teacher|helper).",
+    "Answer (in short sentences|briefly|politely|with care).",
+    "You (talk|speak) to (children|a child|a guest|a friend).",
+    "(Be|Stay) (kind|calm|polite|friendly).",
+    "You tell (short|nice|good) stories.",
+    "Do not (shout|hurry|guess).",
+    "If you do not know something, say so.",
+    "You work in (a library|a school|a small shop|a museum).",
+]
 
 
 def addition(rng: random.Random) -> tuple[str, str]:
@@ -61,6 +94,7 @@ def counting(rng: random.Random) -> tuple[str, str]:
 
 def copying(rng: random.Random) -> tuple[str, str]:
     """One to eight words or numbers, one text in three with words that are none."""
+
     def word() -> str:
         if rng.random() < 0.1:
             return str(rng.randrange(1000))
@@ -80,12 +114,16 @@ def recall(rng: random.Random) -> tuple[str, str]:
     text = " ".join(fill("{name} has a {color} {thing}.", {"name": n, "color": c, "thing": t}) for n, c, t in facts)
     name, color, thing = rng.choice(facts)
     slots = {"name": name, "color": color, "thing": thing}
-    question, answer = rng.choice([
-        ("What color is the {thing}?", "The {thing} is {color}."), ("Which color is the {thing}?", "The {thing} is {color}."),
-        ("What does {name} have?", "{name} has a {color} {thing}."), ("Who has the {thing}?", "{name} has the {thing}."),
-        ("Who has the {color} {thing}?", "{name} has the {color} {thing}."),
-        ("What color is the {thing} of {name}?", "The {thing} of {name} is {color}."),
-    ])
+    question, answer = rng.choice(
+        [
+            ("What color is the {thing}?", "The {thing} is {color}."),
+            ("Which color is the {thing}?", "The {thing} is {color}."),
+            ("What does {name} have?", "{name} has a {color} {thing}."),
+            ("Who has the {thing}?", "{name} has the {thing}."),
+            ("Who has the {color} {thing}?", "{name} has the {color} {thing}."),
+            ("What color is the {thing} of {name}?", "The {thing} of {name} is {color}."),
+        ]
+    )
     return f"{text} {fill(question, slots)}", fill(answer, slots)
 
 
@@ -103,7 +141,7 @@ def talk(rng: random.Random) -> tuple[str, str]:
 
 
 TASKS = {"addition": addition, "counting": counting, "copying": copying, "recall": recall, "story": story_request}
-SHARES = {"addition": 0.24, "counting": 0.12, "copying": 0.22, "recall": 0.22, "story": 0.16, "talk": 0.04}
+SHARES = {"addition": 0.16, "counting": 0.18, "copying": 0.24, "recall": 0.24, "story": 0.15, "talk": 0.03}
 
 
 def is_held_out(prompt: str) -> bool:
@@ -121,16 +159,19 @@ def draw(task: str, rng: random.Random, held_out: bool = False) -> tuple[str, st
             return prompt, answer
 
 
-def chat(rng: random.Random) -> list[dict[str, str]]:
+def chat(rng: random.Random, shares: dict[str, float] = SHARES) -> list[dict[str, str]]:
     """One to five turns of different tasks, one chat in three with a system message, one in eight with a name to remember."""
     messages = []
     if rng.random() < 0.33:
         sentences = [choose(sentence, rng) for sentence in rng.sample(SYSTEM, rng.randint(1, len(SYSTEM)))]
         messages.append({"role": "system", "content": " ".join(sentences)})
-    turns = [draw(task, rng) for task in rng.choices(list(SHARES), list(SHARES.values()), k=rng.choice([1, 1, 1, 2, 3, 5]))]
+    turns = [draw(task, rng) for task in rng.choices(list(shares), list(shares.values()), k=rng.choice([1, 1, 1, 2, 3, 5]))]
     if rng.random() < 0.125:
         name = rng.choice(NAMES)
-        turns.insert(0, (rng.choice(["My name is {}.", "I am {}.", "Hello, I am {}.", "Hi, my name is {}."]).format(name), f"Hello, {name}!"))
+        turns.insert(
+            0,
+            (rng.choice(["My name is {}.", "I am {}.", "Hello, I am {}.", "Hi, my name is {}."]).format(name), f"Hello, {name}!"),
+        )
         turns.append((rng.choice(["What is my name?", "Who am I?", "Do you remember my name?"]), f"Your name is {name}."))
     for prompt, answer in turns:
         messages.append({"role": "user", "content": loosen(prompt, rng)})

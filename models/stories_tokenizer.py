@@ -14,6 +14,8 @@ from stories_tasks import chat
 SPECIAL = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 SEED = 3
 STORIES, CHATS = 6000, 3000
+# Apart from what the training draws, so that the vocabulary stays when that changes.
+SHARES = {"addition": 0.24, "counting": 0.12, "copying": 0.22, "recall": 0.22, "story": 0.16, "talk": 0.04}
 # What a chat becomes; the roles are the special tokens' names.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -30,10 +32,15 @@ def train_tokenizer(vocab: int) -> Tokenizer:
     """The same tokenizer each time: texts and seed are fixed."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=[AddedToken(text, special=True, normalized=False) for text in SPECIAL],
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=[AddedToken(text, special=True, normalized=False) for text in SPECIAL],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
     tokenizer.train_from_iterator(texts(), trainer)
     return tokenizer
 
@@ -44,4 +51,4 @@ def texts() -> Iterator[str]:
     for _ in range(STORIES):
         yield story(rng)[0]
     for _ in range(CHATS):
-        yield from (message["content"] for message in chat(rng))
+        yield from (message["content"] for message in chat(rng, SHARES))

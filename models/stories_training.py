@@ -14,12 +14,16 @@ from torch.nn import functional
 
 from stories_corpus import story
 from stories_graph import Shape, rotation
+from stories_start import rms_norm, rotate, start
 from stories_tasks import STORY_LEAST_WORDS, chat
+from stories_tokenizer import SPECIAL
 
-END_OF_TEXT, SYSTEM, USER, ASSISTANT, END = range(5)
+END_OF_TEXT, SYSTEM, USER, ASSISTANT, END = range(len(SPECIAL))
 ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
-STORY_SHARE = 0.25
-TASK_WEIGHT = 3
+STORY_SHARE = 0.2
+TASK_WEIGHT = 4
+# The first steps have short rows of noise to copy, until that is learnt.
+NOISE_STEPS, NOISE_ROWS, NOISE_LENGTH, NOISE_LOSS = 200, 32, 64, 1.0
 
 
 class Rows:
@@ -45,15 +49,22 @@ class Rows:
                 weights += [0] + [weight] * (len(said) + 1)
             yield [*ids, END_OF_TEXT], [*weights, 0]
 
-    def batch(self, rows: int, length: int) -> tuple[Tensor, Tensor]:
-        """Ids and weights [rows, length + 1]."""
+    def noise(self):
+        """Documents without end that say random tokens twice."""
+        while True:
+            said = [self.rng.randrange(len(SPECIAL), self.tokenizer.get_vocab_size()) for _ in range(self.rng.randint(2, 24))]
+            yield [USER, *said, END, ASSISTANT, *said, END], [0] * (len(said) + 3) + [TASK_WEIGHT] * (len(said) + 1)
+
+    def batch(self, rows: int, length: int, noisy: int = 0) -> tuple[Tensor, Tensor]:
+        """Ids and weights [rows, length + 1]; the first so many rows of noise."""
         ids, weights = np.zeros((rows, length + 1), np.int64), np.zeros((rows, length + 1), np.float32)
+        noise = self.noise()
         for row in range(rows):
             at = 0
             while at <= length:
-                document, counts = next(self.documents)
+                document, counts = next(noise if row < noisy else self.documents)
                 end = min(length + 1, at + len(document))
-                ids[row, at:end], weights[row, at:end] = document[:end - at], counts[:end - at]
+                ids[row, at:end], weights[row, at:end] = document[: end - at], counts[: end - at]
                 at = end
         return torch.from_numpy(ids), torch.from_numpy(weights)
 
@@ -64,41 +75,15 @@ class Decoder(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        kv = shape.kv_heads * shape.head
-        sizes = {"self_attn.q_proj": (shape.width, shape.width), "self_attn.k_proj": (kv, shape.width), "self_attn.v_proj": (kv, shape.width),
-                 "self_attn.o_proj": (shape.width, shape.width), "mlp.gate_proj": (shape.ffn, shape.width),
-                 "mlp.up_proj": (shape.ffn, shape.width), "mlp.down_proj": (shape.width, shape.ffn)}
-        self.table = nn.ParameterDict()
-        self.add("model.embed_tokens", torch.randn(shape.vocab, shape.width) * 0.02)
-        for index in range(shape.layers):
-            for name, size in sizes.items():
-                last = name in ("self_attn.o_proj", "mlp.down_proj")
-                scale = 0.02 / (2 * shape.layers) ** 0.5 if last else size[1] ** -0.5
-                self.add(f"model.layers.{index}.{name}", torch.randn(size) * scale)
-            for name in ("input_layernorm", "post_attention_layernorm"):
-                self.add(f"model.layers.{index}.{name}", torch.ones(shape.width))
-        self.add("model.norm", torch.ones(shape.width))
+        # PyTorch allows no dots in names.
+        self.table = nn.ParameterDict({name.replace(".", "/"): nn.Parameter(value) for name, value in start(shape).items()})
         cos, sin = (torch.from_numpy(np.concatenate([half, half], axis=1)) for half in rotation(shape))
         self.register_buffer("cos", cos)
         self.register_buffer("sin", sin)
 
-    def add(self, name: str, value: Tensor) -> None:
-        """Adds a parameter (dots are not allowed in PyTorch's names)."""
-        self.table[name.replace(".", "/") + "/weight"] = nn.Parameter(value)
-
     def weights(self) -> dict[str, np.ndarray]:
         """All parameters by transformers' names."""
         return {name.replace("/", "."): value.detach().numpy() for name, value in self.table.items()}
-
-    def norm(self, x: Tensor, name: str) -> Tensor:
-        """RMSNorm."""
-        return functional.rms_norm(x, (self.shape.width,), self.table[name + "/weight"], self.shape.epsilon)
-
-    def turn(self, x: Tensor) -> Tensor:
-        """Rotary positions from 0."""
-        first, second = x.chunk(2, dim=-1)
-        length = x.shape[2]
-        return x * self.cos[:length] + torch.cat([-second, first], dim=-1) * self.sin[:length]
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [batch, length, vocab] of ids that start at position 0."""
@@ -112,14 +97,14 @@ class Decoder(nn.Module):
             def part(x: Tensor, name: str, layer: str = layer) -> Tensor:
                 return functional.linear(x, table[layer + name.replace(".", "/") + "/weight"])
 
-            x = self.norm(hidden, layer + "input_layernorm")
+            x = rms_norm(hidden, table[layer + "input_layernorm/weight"], shape.epsilon)
             q, k, v = (part(x, f"self_attn.{which}_proj").view(batch, length, -1, shape.head).transpose(1, 2) for which in "qkv")
-            k, v = (value.repeat_interleave(shape.heads // shape.kv_heads, dim=1) for value in (self.turn(k), v))
-            x = functional.scaled_dot_product_attention(self.turn(q), k, v, is_causal=True)
+            k, v = (value.repeat_interleave(shape.heads // shape.kv_heads, dim=1) for value in (rotate(k, self.cos, self.sin), v))
+            x = functional.scaled_dot_product_attention(rotate(q, self.cos, self.sin), k, v, is_causal=True)
             hidden = hidden + part(x.transpose(1, 2).reshape(batch, length, shape.width), "self_attn.o_proj")
-            x = self.norm(hidden, layer + "post_attention_layernorm")
+            x = rms_norm(hidden, table[layer + "post_attention_layernorm/weight"], shape.epsilon)
             hidden = hidden + part(functional.silu(part(x, "mlp.gate_proj")) * part(x, "mlp.up_proj"), "mlp.down_proj")
-        return functional.linear(self.norm(hidden, "model/norm"), embedding)
+        return functional.linear(rms_norm(hidden, table["model/norm/weight"], shape.epsilon), embedding)
 
 
 def loss_of(model: nn.Module, ids: Tensor, weights: Tensor) -> Tensor:
@@ -130,29 +115,39 @@ def loss_of(model: nn.Module, ids: Tensor, weights: Tensor) -> Tensor:
     return (each * counts).sum() / counts.sum()
 
 
-def train(tokenizer: Tokenizer, shape: Shape, steps: int, seed: int) -> Decoder:
-    """The trained decoder. Three steps in four have rows of half the context, the fourth whole ones."""
+def train(tokenizer: Tokenizer, shape: Shape, steps: int, minutes: float, seed: int) -> Decoder:
+    """The trained decoder. After the rows of noise, three steps in four have rows of half the context, the fourth whole ones."""
     torch.manual_seed(seed)
     model = Decoder(shape)
     run = torch.compile(model, dynamic=False)
     matrices = [value for name, value in model.table.items() if value.ndim == 2 and "embed" not in name]
     others = [value for name, value in model.table.items() if value.ndim == 1 or "embed" in name]
-    optimizers = [torch.optim.Muon(matrices, lr=0.01, momentum=0.95, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-                  torch.optim.AdamW(others, lr=0.004, betas=(0.9, 0.95), weight_decay=0.0)]
-    peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    rows, began, seen = Rows(tokenizer, seed), time.time(), 0
-    for step in range(steps):
-        share = min(1.0, (step + 1) / 50) * min(1.0, (steps - step) / (0.5 * steps))
+    optimizers = [
+        torch.optim.Muon(matrices, lr=0.02, momentum=0.95, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=0.004, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    rows, began, seen, step, done, recent = Rows(tokenizer, seed), time.time(), 0, 0, 0.0, 0.0
+    noisy = True
+    while done < 1:
+        done = max((step + 1) / steps, (time.time() - began) / (60 * minutes))
+        share = min(1.0, (step + 1) / 50, max(0.02, (1 - done) / 0.6))
         for optimizer, peak in zip(optimizers, peaks, strict=True):
-            optimizer.param_groups[0]["lr"] = peak * max(share, 0.02)
-        count, length = (8, shape.context) if step % 4 == 3 else (16, shape.context // 2)
-        loss = loss_of(run, *rows.batch(count, length))
+            optimizer.param_groups[0]["lr"] = peak * share
+        length = NOISE_LENGTH if noisy else shape.context if step % 4 == 3 else shape.context // 2
+        count = NOISE_ROWS if noisy else 4096 // length
+        loss = loss_of(run, *rows.batch(count, length, count if noisy else count // 16))
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        seen += count * length
-        if step % 25 == 24 or step == steps - 1:
-            print(f"step {step + 1}/{steps}: loss {loss.item():.4f}, {seen} tokens, {time.time() - began:.0f} s", flush=True)
+        step, seen, recent = step + 1, seen + count * length, recent + loss.item() / 25
+        if step % 25 == 0 or done >= 1:
+            print(
+                f"step {step} of {steps}, {100 * done:.0f} %: loss {recent:.4f}, {seen} tokens, {time.time() - began:.0f} s",
+                flush=True,
+            )
+            noisy = noisy and recent > NOISE_LOSS and step < NOISE_STEPS
+            recent = 0.0
     return model
