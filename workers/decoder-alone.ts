@@ -45,6 +45,8 @@ export class AloneDecoder implements Decoder {
   readonly kvBytesPerToken: number;
   notes: readonly string[] = [];
   vocabularySize = 0;
+  /** A longer prefill is made in several runs. */
+  tokensPerRun = Number.POSITIVE_INFINITY;
   readonly #options: AloneOptions;
   readonly #rows = new Set<AloneRow>();
   readonly #first: State;
@@ -114,15 +116,29 @@ export class AloneDecoder implements Decoder {
   }
 
   async prefill(row: AloneRow, tokens: Int32Array, wantsLogits: boolean): Promise<Float32Array | undefined> {
-    const { session, ports, logits, maxTokens } = this.#options;
-    const { length } = row;
-    const total = length + tokens.length;
+    const { maxTokens } = this.#options;
+    const total = row.length + tokens.length;
     if (total > maxTokens) {
       throw new ServeError(
         'INVALID_ARGUMENT',
         `sequence of ${total} tokens exceeds the model's context of ${maxTokens}`,
       );
     }
+    const { state } = row;
+    try {
+      let from = 0;
+      for (; from + this.tokensPerRun < tokens.length; from += this.tokensPerRun) {
+        await this.#run(row, tokens.subarray(from, from + this.tokensPerRun), false);
+      }
+      return await this.#run(row, tokens.subarray(from), wantsLogits);
+    } catch (error) {
+      row.state = state;
+      throw error;
+    }
+  }
+
+  async #run(row: AloneRow, tokens: Int32Array, wantsLogits: boolean): Promise<Float32Array | undefined> {
+    const { session, ports, logits } = this.#options;
     const names = ports.states.map(({ present }) => present);
     const results = (await session.run(
       this.#feeds(row.state, tokens),
@@ -132,7 +148,7 @@ export class AloneDecoder implements Decoder {
       const result = results[present]!;
       return type === 'float16' ? stateTensor(type, elementsOf(result), result.dims) : result;
     });
-    row.state = { length: total, tensors: states, byteLength: bytesOf(states) };
+    row.state = { length: row.length + tokens.length, tensors: states, byteLength: bytesOf(states) };
     return wantsLogits ? (results[logits]!.data as Float32Array) : undefined;
   }
 

@@ -45,13 +45,14 @@ export class BatchedDecoder implements Decoder {
     this.#store = new KvStore(kv, {
       align: layout === 'left' ? 'end' : 'start',
       maxRows: options.maxSequences,
-      maxTokens: options.maxTokens,
+      // Behind all room comes the new token, and a graph may have a table for no more than its context.
+      maxTokens: layout === 'right' ? options.maxTokens : options.maxTokens - 1,
       maxBytes: options.kvCacheBytes,
     });
     this.kvBytesPerToken = this.#store.bytesPerToken;
     this.#fetchesWithoutLogits = tap.groups.map(({ output }) => output);
     this.#fetches = [tap.logits, ...this.#fetchesWithoutLogits];
-    this.#feeds = new DecoderFeeds({ ports, kv, tap, layout, store: this.#store });
+    this.#feeds = new DecoderFeeds({ ports, kv, tap, layout, store: this.#store, maxTokens: options.maxTokens });
   }
 
   get usedBytes(): number {

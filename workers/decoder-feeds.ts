@@ -9,6 +9,8 @@
  *   right    n + S ones, zeros up to C         n ..          n ..
  *   holes    n ones, zeros up to C, S ones     n ..          C ..
  *   left     zeros up to C - n, n + S ones     n ..          C ..
+ *
+ * Where C + S would be more than the context, a prefill has a copy of its n tokens for its past, C = n.
  */
 import type { Tensor } from 'onnxruntime-node';
 import * as ort from 'onnxruntime-node';
@@ -24,6 +26,8 @@ export interface FeedsOptions {
   readonly tap: Tap;
   readonly layout: Exclude<KvLayout, 'alone'>;
   readonly store: KvStore;
+  /** No run of a graph that joins past and new itself has more of them. */
+  readonly maxTokens: number;
 }
 
 export type Feeds = Record<string, Tensor>;
@@ -76,10 +80,12 @@ export class DecoderFeeds {
 
   /** The feeds of one run of a row's next tokens, against what it has. */
   prefill(row: KvRow, tokens: Int32Array): Feeds {
-    const { ports, kv, tap, layout } = this.#options;
+    const { ports, kv, tap, layout, maxTokens } = this.#options;
     const count = tokens.length;
     const { length } = row;
-    const past = length === 0 ? 0 : this.#store.capacity;
+    // Without the room between, for which a copy is made.
+    const isDense = layout !== 'right' && length > 0 && this.#store.capacity + count > maxTokens;
+    const past = isDense ? length : length === 0 ? 0 : this.#store.capacity;
     const feeds: Feeds = { ...this.#constants };
     const ids = integers(ports.inputIds.type, [1, count]);
     for (let i = 0; i < count; i++) ids.words[i * ids.stride] = tokens[i]!;
@@ -106,11 +112,12 @@ export class DecoderFeeds {
       for (let i = 0; i < heads * count; i++) index.words[i * 2] = at + (i % count);
       feeds[name] = index.tensor;
     }
+    const copy = isDense ? this.#store.partsOf(this.#store.copy(row, length)) : undefined;
     for (const [t, port] of kv.entries()) {
       feeds[port.past] =
         past === 0
           ? this.#emptyPast[t]!
-          : stateTensor(port.type, this.#store.view(t, row.index, 1), [1, port.heads, past, port.size]);
+          : stateTensor(port.type, copy?.[t] ?? this.#store.view(t, row.index, 1), [1, port.heads, past, port.size]);
     }
     return feeds;
   }

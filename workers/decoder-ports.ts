@@ -55,6 +55,9 @@ const ELEMENT_NAMES: Readonly<Record<number, StateType>> = {
   10: 'float16',
 };
 
+/** Those that exporters use for keys and values and that nobody can keep here. */
+const OTHER_TYPES: Readonly<Record<number, string>> = { 2: 'UINT8', 3: 'INT8', 11: 'FP64', 16: 'BF16', 17: 'FP8' };
+
 /** Throws ServeError where an input is missing or unknown. */
 export function readPorts(
   model: ModelSkeleton,
@@ -75,6 +78,7 @@ export function readPorts(
     if (value === undefined) return undefined;
     const type = ELEMENT_NAMES[value.elementType];
     if (type !== 'int64' && type !== 'int32') throw refusal(`input '${printable(name)}' is not of type INT64 or INT32`);
+    assertOpen(value, 1);
     return { name, type };
   };
 
@@ -87,7 +91,15 @@ export function readPorts(
   const useCacheBranch = take('use_cache_branch')?.name;
   const numLogitsToKeep = integer('num_logits_to_keep');
   const states = statesOf(inputs, outputs, names);
-  const unknown = [...inputs.keys()].filter((name) => !states.some(({ past }) => past === name));
+  const isState = (name: string): boolean => states.some(({ past }) => past === name);
+  for (const value of inputs.values()) {
+    if (isKeyOrValue(value.name, names)) assertOpen(value, 2);
+    if (!isState(value.name) && presentNames(value.name, names).some((present) => outputs.has(present))) {
+      const type = OTHER_TYPES[value.elementType] ?? `number ${value.elementType}`;
+      throw refusal(`its state '${printable(value.name)}' is of type ${type}: FP32 and FP16 can be kept`);
+    }
+  }
+  const unknown = [...inputs.keys()].filter((name) => !isState(name));
   if (unknown.length > 0) {
     throw refusal(
       `nothing is known to feed to its input${unknown.length > 1 ? 's' : ''} ${list(unknown)}: only decoders of the form that optimum's ` +
@@ -150,6 +162,21 @@ function presentNames(past: string, names: DecoderNames): string[] {
   return found;
 }
 
+function isKeyOrValue(name: string, names: DecoderNames): boolean {
+  return layerOf(name, names.pastKey) !== undefined || layerOf(name, names.pastValue) !== undefined;
+}
+
+/** Throws for an input that was exported for one number of tokens (its axis `tokens`), or for several sequences and no other number. */
+function assertOpen({ name, dims }: GraphValue, tokens: number): void {
+  const [sequences] = dims;
+  const fixed = (what: string, size: number) =>
+    refusal(
+      `its input '${printable(name)}' always has ${size} ${what}${size === 1 ? '' : 's'}: export it with sizes of batch and sequence left open`,
+    );
+  if (typeof dims[tokens] === 'number') throw fixed('token', dims[tokens]);
+  if (typeof sequences === 'number' && sequences !== 1 && dims.length > 1) throw fixed('sequence', sequences);
+}
+
 /** The digits that stand for `%d`. */
 function layerOf(name: string, template: string): string | undefined {
   const [before, after] = template.split('%d');
@@ -169,7 +196,7 @@ function keysAndValues(
   for (const state of states) {
     const { past, type } = state;
     const called = `its state '${printable(past)}'`;
-    if (layerOf(past, names.pastKey) === undefined && layerOf(past, names.pastValue) === undefined) {
+    if (!isKeyOrValue(past, names)) {
       return `${called} is not a key or value of attention`;
     }
     const { dims } = inputs.get(past)!;

@@ -14,9 +14,11 @@ import { type DecoderPorts, type KvPort, readPorts } from './decoder-ports.js';
 import { probe } from './decoder-probe.js';
 import type { Decoder } from './decoder-types.js';
 import { assertExternalDataInside } from './external-data.js';
+import { bytesOf } from './kv-store.js';
 import { type GraphValue, readValues } from './onnx-edit.js';
 import { type ModelSkeleton, readOnnx } from './onnx-graph.js';
 import { countedPositions } from './onnx-positions.js';
+import { type RotationSwitch, rotationSwitch } from './onnx-rotation.js';
 import { TAP_MIN_OPSET, type Tap, tapDecoder } from './onnx-tap.js';
 import { failureOf } from './ort-error.js';
 import { createSession, freeBytes, ortOptions, readModel } from './session-create.js';
@@ -40,6 +42,8 @@ interface Graph {
   readonly ports: DecoderPorts;
   /** Where the graph counts positions itself, and could be fed. */
   readonly counted: ReturnType<typeof countedPositions>;
+  /** Where it chooses a rotation by the longest sequence of a run. */
+  readonly rotation: RotationSwitch | undefined;
 }
 
 /** Throws ServeError for a model that can't be served, else what ONNX Runtime threw. */
@@ -51,7 +55,8 @@ export async function loadDecoder(spec: GenerationSpec): Promise<Decoder> {
     assertExternalDataInside(spec.directory, model.externalData);
     const { inputs, outputs } = readValues(bytes);
     const ports = readPorts(model, { inputs, outputs }, spec.names);
-    graph = { model, outputs, ports, counted: ports.positionIds ? undefined : countedPositions(model) };
+    const counted = ports.positionIds ? undefined : countedPositions(model);
+    graph = { model, outputs, ports, counted, rotation: rotationSwitch(model) };
   } catch (error) {
     freeBytes(bytes);
     throw error;
@@ -61,7 +66,7 @@ export async function loadDecoder(spec: GenerationSpec): Promise<Decoder> {
   if (layouts.length > 0) {
     const decoder = await loadTogether(spec, graph, { bytes, layouts, notes });
     if (decoder) return decoder;
-    notes.push('sequences run one at a time');
+    notes.push(reason === '' ? 'sequences run one at a time' : `sequences run one at a time: ${reason}`);
     return loadAlone(spec, graph, { bytes: await read(spec), notes });
   }
   notes.push(`sequences run one at a time: ${reason}`);
@@ -80,11 +85,19 @@ async function read({ path }: GenerationSpec): Promise<Uint8Array> {
 /** A decoder with the first layout that gives what a sequence gives alone; undefined where none does. */
 async function loadTogether(
   spec: GenerationSpec,
-  { model, outputs, ports, counted }: Graph,
+  { model, outputs, ports, counted, rotation }: Graph,
   { bytes, layouts, notes }: { bytes: Uint8Array; layouts: readonly RowLayout[]; notes: string[] },
 ): Promise<Decoder | undefined> {
   const kv = ports.kv as readonly KvPort[];
-  const tap = tapDecoder(bytes, model, { ports, kv, counted, outputs });
+  const isLong = rotation !== undefined && longest(spec, kv) > rotation.shortTokens;
+  if (isLong) {
+    notes.push(
+      `past ${rotation.shortTokens} tokens its graph rotates otherwise, for all sequences of a step: it always does, ` +
+        `unless max_sequence_length is at most ${rotation.shortTokens}`,
+    );
+  }
+  const fixed = rotation && { node: rotation.node, isLong };
+  const tap = tapDecoder(bytes, model, { ports, kv, counted, rotation: fixed, outputs });
   const positionIds =
     tap.positionIds === undefined ? ports.positionIds : { name: tap.positionIds, type: 'int64' as const };
   const tolerance = toleranceOf(model, ports, notes);
@@ -126,12 +139,34 @@ async function loadAlone(
   try {
     const decoder = new AloneDecoder({ session, ports, logits: tap.logits, ...sizesOf(spec) });
     decoder.vocabularySize = await vocabularyOf(decoder);
-    decoder.notes = notes;
+    const problem = await problemInRuns(decoder);
+    decoder.notes = problem === undefined ? notes : [...notes, `prompts are read token by token: ${problem}`];
     return decoder;
   } catch (error) {
     await session.release();
     throw error;
   }
+}
+
+/** Why runs of several tokens are not right for a sequence that has a past; such a decoder makes none from then on. */
+async function problemInRuns(decoder: AloneDecoder): Promise<string | undefined> {
+  let problem: string;
+  try {
+    const distance = await probe(decoder, decoder.vocabularySize);
+    if (distance <= ROUNDED_TOGETHER) return undefined;
+    problem = `logits of several runs differ from those of one by ${distance.toPrecision(2)} of their spread`;
+  } catch (error) {
+    problem = failureOf(error, 'run').message;
+  }
+  decoder.tokensPerRun = 1;
+  await probe(decoder, decoder.vocabularySize);
+  return problem;
+}
+
+/** Tokens that a sequence may come to have. */
+function longest({ contextLength, kvCacheBytes }: GenerationSpec, kv: readonly KvPort[]): number {
+  const perToken = kv.reduce((sum, port) => sum + port.heads * port.size * bytesOf(port), 0);
+  return Math.min(contextLength, Math.floor(kvCacheBytes / perToken));
 }
 
 function sizesOf({ maxSequences, contextLength, kvCacheBytes }: GenerationSpec) {
@@ -149,7 +184,7 @@ async function vocabularyOf(decoder: Decoder): Promise<number> {
   }
 }
 
-/** The layouts that may be right, the likeliest first; where there is none, why. */
+/** The layouts that may be right, the likeliest first; where there is none, or none turns out to be right, why (or ''). */
 function layoutsOf(
   { model: { graph, opset }, ports: { kv, attentionMask, positionIds }, counted }: Graph,
   { slidingWindow, contextLength }: GenerationSpec,
@@ -161,7 +196,10 @@ function layoutsOf(
   const has = (op: string) => graph.nodes.some((node) => node.op === op);
   if (has('GroupQueryAttention')) return { layouts: ['right'], reason: '' };
   // Others count past tokens, masked or not; only those that add up the mask know better.
-  if (!positionIds && !counted && !has('CumSum')) return none('it counts positions itself and has no input for them');
+  if (!positionIds && !counted && !has('CumSum')) {
+    // Right where only the distance of tokens matters, as with the biases of MPT.
+    return { layouts: ['left'], reason: 'it counts positions itself and has no input for them' };
+  }
   return { layouts: slidingWindow >= contextLength ? ['holes', 'left'] : ['left'], reason: '' };
 }
 

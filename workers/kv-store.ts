@@ -159,6 +159,16 @@ export class KvStore {
     return { length, byteLength, buffer };
   }
 
+  /** Views on the tensors of a copy, each [heads, length, size]. */
+  partsOf({ buffer, length }: KvCopy): KvArray[] {
+    let offset = 0;
+    return this.#tensors.map((tensor) => {
+      const part = viewOf(tensor, buffer, offset, tensor.heads * length * tensor.size);
+      offset += part.byteLength;
+      return part;
+    });
+  }
+
   /** Puts the first `length` tokens of `copy` into an empty row. */
   paste(row: KvRow, copy: KvCopy, length: number): void {
     this.reserve(length);

@@ -75,9 +75,14 @@ export interface ModelSkeleton {
 /** Graphs in attributes of nodes of graphs ... beyond this are refused; real models have three or so. */
 const MAX_DEPTH = 64;
 
+/** How a file begins that was cloned without what Git keeps elsewhere. */
+const LFS_POINTER = Buffer.from('version https://git-lfs');
+
 /** Reads the skeleton. Throws ServeError INVALID_ARGUMENT for bytes that are no ONNX model. */
 export function readOnnx(bytes: Uint8Array): ModelSkeleton {
   if (bytes.byteLength === 0) throw badModel('it is empty');
+  if (Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, LFS_POINTER.length)).equals(LFS_POINTER))
+    throw badModel("it is a pointer of Git LFS, fetch the file itself with 'git lfs pull'");
   const graph: GraphSkeleton = { nodes: [], initializers: [], inputs: [], outputs: [], valueInfo: [] };
   const model: ModelSkeleton = { producer: '', opset: 0, graph, functions: [], externalData: [] };
   const locations = new Set<string>();

@@ -54,13 +54,15 @@ export interface TapOptions {
   readonly kv: readonly KvPort[] | undefined;
   /** As onnx-positions.ts finds them. */
   readonly counted: ReadonlyMap<number, readonly number[]> | undefined;
+  /** Node that chooses between rotations by its first input, and what it is to choose always. */
+  readonly rotation?: { readonly node: number; readonly isLong: boolean } | undefined;
   /** Those of the file. */
   readonly outputs: readonly GraphValue[];
 }
 
 /** The model with the tap. */
 export function tapDecoder(bytes: Uint8Array, model: ModelSkeleton, options: TapOptions): Tap {
-  const { ports, kv, counted, outputs } = options;
+  const { ports, kv, counted, outputs, rotation } = options;
   const name = namer(model);
   const nodes: NewNode[] = [];
   const renamed = new Map<number, ReadonlyMap<number, string>>();
@@ -70,6 +72,15 @@ export function tapDecoder(bytes: Uint8Array, model: ModelSkeleton, options: Tap
   if (positionIds) {
     for (const [node, at] of counted) renamed.set(node, new Map(at.map((input) => [input, positionIds])));
     inputs.push({ name: positionIds, elementType: ELEMENT.INT64, dims: [name('batch'), name('new_tokens')] });
+  }
+
+  if (rotation) {
+    const isLong = name('is_long');
+    nodes.push(
+      { op: 'Constant', inputs: [], outputs: [name('long')], attributes: { value_int: Number(rotation.isLong) } },
+      { op: 'Cast', inputs: [name('long')], outputs: [isLong], attributes: { to: ELEMENT.BOOL } },
+    );
+    renamed.set(rotation.node, new Map([[0, isLong]]));
   }
 
   const head = ports.numLogitsToKeep ? undefined : headInput(model, ports.logits);

@@ -21,6 +21,9 @@ export interface Recognised {
 /** Classes of Hugging Face's library that generate text, by what their names end in. */
 const GENERATORS = /(CausalLM|LMHeadModel|ForConditionalGeneration)$/;
 
+/** Inputs of a decoder that goes on from what an encoder gives. */
+const ENCODER = /^encoder_|^past.*\bencoder\b/;
+
 /** Whether its graph has to be looked at: its files are those of a model that generates text. */
 export async function mayGenerate(files: HubFiles): Promise<boolean> {
   if ((await files.has('genai_config.json')) || (await files.has('generation_config.json'))) return true;
@@ -37,16 +40,25 @@ export async function recognise(files: HubFiles, { inputs, outputs }: ModelScan)
   if (inputs === undefined || outputs === undefined) return { generates: await files.has('tokenizer.json'), note: '' };
   const isPast = (name: string) =>
     /^past[_.]/.test(name) || matches(names.pastKey, name) || matches(names.pastValue, name);
-  if (!inputs.some(isPast) || !outputs.includes(names.logits)) return { generates: false, note: '' };
-  const problem = await refusal(files, inputs, names);
+  const hasPast = inputs.some(isPast);
+  const hasLogits = outputs.includes(names.logits);
+  if (!hasPast && !(hasLogits && inputs.includes(names.inputIds))) return { generates: false, note: '' };
+  const problem = hasPast && hasLogits ? await refusal(files, inputs, names) : lacking(hasPast, inputs, names);
   return {
-    generates: problem === '',
+    generates: hasPast && hasLogits && problem === '',
     note: problem && `it is served by its raw tensors and generates no text: ${problem}`,
   };
 }
 
+/** Why a graph that has only one of past and logits is no decoder; '' where nobody would take it for one. */
+function lacking(hasPast: boolean, inputs: readonly string[], { logits }: DecoderNames): string {
+  if (hasPast) return `it has no output '${logits}'`;
+  if (inputs.some((name) => ENCODER.test(name))) return '';
+  return 'it takes no past: export it with its cache of keys and values';
+}
+
 async function refusal(files: HubFiles, inputs: readonly string[], names: DecoderNames): Promise<string> {
-  if (inputs.some((name) => name.startsWith('encoder_') || /^past.*\bencoder\b/.test(name)))
+  if (inputs.some((name) => ENCODER.test(name)))
     return 'it goes on from what an encoder gives, and decoders without one are served';
   if (!inputs.includes(names.inputIds)) return `it has no input '${names.inputIds}'`;
   if (!(await files.has('tokenizer.json'))) return 'its folder has no tokenizer.json';

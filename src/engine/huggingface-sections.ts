@@ -25,6 +25,8 @@ export async function jsonSections(subject: string, bytes: Uint8Array): Promise<
   const scanner = new Scanner(bytes);
   for (let end = SLICE_BYTES; scanner.scan(Math.min(end, bytes.length)); end += SLICE_BYTES) await setImmediate();
   const first = bytes.find((byte) => byte > 0x20 && byte < 0x80);
+  if (bytes.length < 1024 && Buffer.from(bytes).toString('latin1').startsWith('version https://git-lfs'))
+    throw invalid(`${subject} is a pointer of Git LFS: fetch the file itself with 'git lfs pull'`);
   if (!scanner.isWhole || first !== OPEN_OBJECT) throw invalid(`${subject} is not valid JSON: it is no whole object`);
   return scanner.sections;
 }

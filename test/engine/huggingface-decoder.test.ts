@@ -63,10 +63,23 @@ test('a graph whose tensors have the names of genai_config.json generates text',
   expect((await recognise(files, scan(['ids', 'k_in.x', 'v_in.x'], ['scores']))).generates).toBe(false);
 });
 
-test('a graph without past, or without logits, is an ordinary one', async () => {
-  const no = { generates: false, note: '' };
-  expect(await recognise(folder(TOKENIZER), scan(['input_ids', 'attention_mask'], ['logits']))).toEqual(no);
-  expect(await recognise(folder(TOKENIZER), scan(PLAIN, ['last_hidden_state']))).toEqual(no);
+test('a graph without past, or without logits, is an ordinary one, and the log says what it lacks', async () => {
+  const no = (why: string) => ({
+    generates: false,
+    note: why && `it is served by its raw tensors and generates no text: ${why}`,
+  });
+  expect(await recognise(folder(TOKENIZER), scan(['input_ids', 'attention_mask'], ['logits']))).toEqual(
+    no('it takes no past: export it with its cache of keys and values'),
+  );
+  expect(await recognise(folder(TOKENIZER), scan(PLAIN, ['last_hidden_state']))).toEqual(
+    no("it has no output 'logits'"),
+  );
+  // A decoder with an encoder, an encoder, a model of pictures.
+  const others = [['input_ids', 'encoder_hidden_states'], ['input_ids'], ['pixel_values']];
+  const outputs = [['logits'], ['last_hidden_state'], ['logits']];
+  for (const [i, inputs] of others.entries()) {
+    expect(await recognise(folder(TOKENIZER), scan(inputs, outputs[i]!))).toEqual(no(''));
+  }
 });
 
 test('a decoder that can not be asked for text is an ordinary model, and the log says why', async () => {

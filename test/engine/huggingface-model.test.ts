@@ -472,6 +472,10 @@ describe('files that can not be read are refused by name', () => {
       "file '1/tokenizer.json' of model 'm' is not valid JSON: it is no whole object",
     ],
     [
+      { ...BERT, 'tokenizer.json': 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n' },
+      "file 'tokenizer.json' of model 'm' is a pointer of Git LFS: fetch the file itself with 'git lfs pull'",
+    ],
+    [
       { ...BERT, 'tokenizer_config.json': 'null' },
       "file 'tokenizer_config.json' of model 'm' must hold an object, got nothing",
     ],

@@ -11,8 +11,19 @@ import type { OnnxAttribute, OnnxNode, OnnxTensor, OnnxValue } from './onnx-enco
 export interface DecoderOptions {
   /** GroupQueryAttention with its own rotation and no position ids, or plain operators. */
   readonly attention: 'gqa' | 'plain';
-  /** Plain only: an input, or counted from the length of the past and turned into angles, or looked up in a table. */
-  readonly positions?: 'input' | 'counted' | 'counted-table';
+  /**
+   * Plain only: an input, or counted from the length of the past and turned into angles, or looked up in a table; or none but the distance
+   * of tokens, which their scores lose.
+   */
+  readonly positions?: 'input' | 'counted' | 'counted-table' | 'distances';
+  /** Plain only: what hides later tokens is a table for the context's tokens and no more. */
+  readonly causalTable?: boolean;
+  /** GroupQueryAttention only: runs with more tokens than so many take other rotations. */
+  readonly shortRotation?: number;
+  /** Every run has one token, or fails. */
+  readonly oneToken?: boolean;
+  /** Sizes for dimensions that are otherwise open, by name: `batch_size`, `sequence_length`, ... */
+  readonly fixed?: Readonly<Record<string, number>>;
   /** Numbers of the layers, as names have them. */
   readonly layers?: readonly number[];
   /** Keys and values per layer, in heads; each must divide `heads`. */
@@ -55,10 +66,15 @@ class Graph {
   readonly initializers: OnnxTensor[] = [];
   readonly inputs: OnnxValue[] = [];
   readonly outputs: OnnxValue[] = [];
+  readonly #fixed: Readonly<Record<string, number>>;
   #names = 0;
 
+  constructor(fixed: Readonly<Record<string, number>> = {}) {
+    this.#fixed = fixed;
+  }
+
   input(name: string, datatype: Datatype, shape: OnnxValue['shape']): string {
-    this.inputs.push({ name, datatype, shape });
+    this.inputs.push({ name, datatype, shape: shape.map((dim) => this.#fixed[dim] ?? dim) });
     return name;
   }
 
@@ -121,7 +137,7 @@ export function decoderModel(options: DecoderOptions): DecoderModel {
   } = options;
   const kvHeads = options.kvHeads ?? layers.map(() => 2);
   const hidden = heads * size;
-  const g = new Graph();
+  const g = new Graph(options.fixed);
   let seeds = seed * 1000;
   const weight = (rows: number, columns: number): string => {
     const tensor = weights(`w${seeds}`, [rows, columns], seeds++);
@@ -147,7 +163,12 @@ export function decoderModel(options: DecoderOptions): DecoderModel {
   const embedding = weights('embedding', [vocabulary, hidden], seed);
   g.initializers.push({ ...embedding, data: (embedding.data as Float32Array).map((x) => x * 10) });
   let x = g.op('Gather', ['embedding', ids]);
-  const [cosines, sines] = rotations(g, contextLength, size);
+  if (options.oneToken) x = g.op('Reshape', [x, g.ints(0, 1, hidden)]);
+  const { shortRotation } = options;
+  const [cosines, sines] =
+    shortRotation === undefined
+      ? rotations(g, contextLength, size)
+      : chosenRotations(g, { mask, shortRotation, contextLength, size });
   const shared =
     attention === 'gqa'
       ? gqaInputs(g, mask)
@@ -158,6 +179,8 @@ export function decoderModel(options: DecoderOptions): DecoderModel {
           cosines,
           sines,
           angles: positions === 'counted',
+          distances: positions === 'distances',
+          table: options.causalTable ? contextLength : 0,
           size,
           window,
           layer: layers[0]!,
@@ -242,16 +265,39 @@ function roundedProduct(g: Graph, x: string, weight: string): string {
   return g.op('Mul', [g.cast(product, 'FP32'), scales]);
 }
 
-/** Cosines and sines of every position, [contextLength + 1, size / 2]. */
-function rotations(g: Graph, contextLength: number, size: number): [string, string] {
+/** Cosines and sines of every position, [contextLength + 1, size / 2]; angles are a `scale`th. */
+function rotations(g: Graph, contextLength: number, size: number, scale = 1): [string, string] {
   const half = size / 2;
   const table = (f: (angle: number) => number): string => {
     const data = Float32Array.from({ length: (contextLength + 1) * half }, (_, i) =>
-      f(Math.floor(i / half) * 10_000 ** (-(i % half) / half)),
+      f((Math.floor(i / half) * 10_000 ** (-(i % half) / half)) / scale),
     );
     return g.constant({ datatype: 'FP32', shape: [contextLength + 1, half], data });
   };
   return [table(Math.cos), table(Math.sin)];
+}
+
+/** As the builder has it for LongRoPE: a mask of more than `shortRotation` tokens makes the angles a quarter, for all sequences. */
+function chosenRotations(
+  g: Graph,
+  o: { readonly mask: string; readonly shortRotation: number; readonly contextLength: number; readonly size: number },
+): [string, string] {
+  const total = g.op('Gather', [g.op('Shape', [o.mask]), g.scalar(1)]);
+  const limit = { datatype: 'INT64', shape: [], data: [o.shortRotation], name: '' } as const;
+  const isLong = g.op('Greater', [total, g.op('Constant', [], { value: { tensor: limit } })]);
+  const branch = (name: string, tables: readonly string[]) => {
+    const outputs = tables.map((_, i) => ({
+      name: `${name}${i}`,
+      datatype: 'FP32' as const,
+      shape: ['n', o.size / 2],
+    }));
+    const nodes = tables.map((table, i) => ({ op: 'Identity', inputs: [table], outputs: [outputs[i]!.name] }));
+    return { graph: { name, inputs: [], outputs, nodes } };
+  };
+  return g.ops('If', [isLong], 2, {
+    then_branch: branch('long', rotations(g, o.contextLength, o.size, 4)),
+    else_branch: branch('short', rotations(g, o.contextLength, o.size)),
+  }) as [string, string];
 }
 
 /** As the builder makes them of the mask: the last valid index of each row, and the longest length. */
@@ -311,6 +357,10 @@ function plainInputs(
     readonly sines: string;
     /** Angles are computed, not looked up. */
     readonly angles: boolean;
+    /** Tokens are told apart by their distance alone. */
+    readonly distances: boolean;
+    /** Tokens that a table of what is hidden has room for; 0 = no table. */
+    readonly table: number;
     readonly size: number;
     readonly window: number;
     readonly layer: number;
@@ -321,11 +371,16 @@ function plainInputs(
   const all = g.op('Add', [past, g.op('Gather', [g.op('Shape', [o.ids]), one])]);
   const queries = g.op('Unsqueeze', [g.op('Range', [past, all, one]), g.ints(1)]);
   const keys = g.op('Range', [zero, all, one]);
-  const causal = g.op('LessOrEqual', [keys, queries]);
+  const causal = o.table === 0 ? g.op('LessOrEqual', [keys, queries]) : triangle(g, o.table, past, all);
   const near = g.op('Greater', [keys, g.op('Sub', [queries, g.scalar(o.window)])]);
   const shown = g.op('Unsqueeze', [g.cast(o.mask, 'BOOL'), g.ints(1, 2, 3)]);
   const seen = g.op('And', [g.op('And', [causal, near]), shown]);
-  const bias = g.op('Where', [seen, g.scalar(0, 'FP32'), g.scalar(-3e38, 'FP32')]);
+  const hidden = g.op('Where', [seen, g.scalar(0, 'FP32'), g.scalar(-3e38, 'FP32')]);
+  if (o.distances) {
+    const lost = g.op('Mul', [g.cast(g.op('Sub', [keys, queries]), 'FP32'), g.scalar(0.3, 'FP32')]);
+    return { cos: g.scalar(1, 'FP32'), sin: g.scalar(0, 'FP32'), bias: g.op('Add', [hidden, lost]) };
+  }
+  const bias = hidden;
   const positions = o.positionIds ?? g.op('Unsqueeze', [g.op('Range', [past, all, one]), g.ints(0)]);
   if (o.angles) {
     const frequencies = Float32Array.from({ length: o.size / 2 }, (_, i) => 10_000 ** ((-2 * i) / o.size));
@@ -335,6 +390,14 @@ function plainInputs(
   }
   const rotation = (table: string): string => g.op('Unsqueeze', [g.op('Gather', [table, positions]), g.ints(1)]);
   return { cos: rotation(o.cosines), sin: rotation(o.sines), bias };
+}
+
+/** Rows `past` to `all` and columns up to `all` of a table that says which token sees which. */
+function triangle(g: Graph, tokens: number, past: string, all: string): string {
+  const data = Uint8Array.from({ length: tokens * tokens }, (_, i) => Number(i % tokens <= Math.floor(i / tokens)));
+  const table = g.constant({ datatype: 'BOOL', shape: [tokens, tokens], data });
+  const [from, to] = [past, all].map((value) => g.op('Unsqueeze', [value, g.ints(0)])) as [string, string];
+  return g.op('Slice', [g.op('Slice', [table, from, to, g.ints(0)]), g.ints(0), to, g.ints(1)]);
 }
 
 function plainAttention(

@@ -10,7 +10,7 @@ import { readValues } from '../../workers/onnx-edit.js';
 import { readOnnx } from '../../workers/onnx-graph.js';
 import { countedPositions } from '../../workers/onnx-positions.js';
 import { tapDecoder } from '../../workers/onnx-tap.js';
-import { begin, decoderFixture, finish, prompts, specOf, step, writeDecoder } from '../support/decoder.js';
+import { begin, type Driven, decoderFixture, finish, prompts, specOf, step, writeDecoder } from '../support/decoder.js';
 import { addSubModel, buildModel } from '../support/onnx.js';
 import { type DecoderOptions, decoderModel } from '../support/onnx-decoder.js';
 
@@ -88,9 +88,116 @@ test('a model whose state can not be laid out in rows says why', async () => {
   await convolution.close();
   const table = await decoderFixture({ attention: 'plain', positions: 'counted-table' });
   expect(table.decoder.notes).toEqual([
+    expect.stringMatching(/^layout 'left' of keys and values is not right for this model: logits in company differ by/),
     'sequences run one at a time: it counts positions itself and has no input for them',
   ]);
   await table.close();
+});
+
+test.each([
+  [{ sequence_length: 1 }, "its input 'input_ids' always has 1 token"],
+  [{ total_sequence_length: 65 }, "its input 'attention_mask' always has 65 tokens"],
+  [{ past_sequence_length: 64 }, "its input 'past_key_values.0.key' always has 64 tokens"],
+  [{ batch_size: 2 }, "its input 'input_ids' always has 2 sequences"],
+])('a model exported for %j is refused with the size', async (fixed, text) => {
+  const { model } = decoderModel({ attention: 'plain', fixed });
+  await refused(model, new RegExp(`^model can't generate text: ${text}: export it with sizes of batch and sequence`));
+});
+
+test('a model exported for one sequence runs one at a time', async () => {
+  const { decoder, raw, close } = await decoderFixture({ attention: 'plain', fixed: { batch_size: 1 } });
+  expect(decoder.notes).toEqual([
+    "sequences run one at a time: its state 'past_key_values.0.key' has a fixed size for batch or tokens",
+  ]);
+  const all = [await begin(decoder, prompts(2)[0]!), await begin(decoder, prompts(2)[1]!)];
+  await finish(decoder, all, 10);
+  for (const [i, { chosen }] of all.entries()) expect(chosen).toEqual(await raw(prompts(2)[i]!, 10));
+  await close();
+});
+
+test('a model with a cache of a type that nobody can keep is refused with the type', async () => {
+  const { model } = decoderModel({ attention: 'plain', kvType: 'FP16' });
+  const values = readValues(model);
+  const skeleton = readOnnx(model);
+  const inputs = values.inputs.map((value) => (value.name.startsWith('past') ? { ...value, elementType: 16 } : value));
+  expect(() => readPorts(skeleton, { ...values, inputs }, DECODER_NAMES)).toThrow(
+    "model can't generate text: its state 'past_key_values.0.key' is of type BF16: FP32 and FP16 can be kept",
+  );
+});
+
+test('a file that Git LFS has not fetched is called so', async () => {
+  const pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n';
+  await refused(Buffer.from(pointer), /pointer of Git LFS, fetch the file itself with 'git lfs pull'$/);
+});
+
+test('a graph that can only run token by token reads prompts so', async () => {
+  const { decoder, close } = await decoderFixture({ attention: 'plain', oneToken: true });
+  const whole = await decoderFixture({ attention: 'plain' });
+  expect([decoder.layout, decoder.notes.at(-1)]).toEqual([
+    'alone',
+    expect.stringMatching(/^prompts are read token by token: onnx runtime/),
+  ]);
+  const prompt = prompts(8)[7]!;
+  const all = [await begin(decoder, prompt), await begin(decoder, [5], 1)];
+  await finish(decoder, all, 20);
+  expect(all.map(({ chosen }) => chosen)).toEqual([await whole.raw(prompt, 20), await whole.raw([5], 20)]);
+  await close();
+  await whole.close();
+});
+
+test('a model for which only the distance of tokens counts runs sequences together, although it has no positions', async () => {
+  const { decoder, raw, close } = await decoderFixture({ attention: 'plain', positions: 'distances' });
+  expect([decoder.layout, decoder.notes]).toEqual(['left', []]);
+  const all: Driven[] = [];
+  for (const prompt of prompts(4)) all.push(await begin(decoder, prompt, 3));
+  await finish(decoder, all, 64);
+  for (const [i, { chosen }] of all.entries()) expect(chosen).toEqual(await raw(prompts(4)[i]!, 64));
+  await close();
+});
+
+test.each([{}, { window: 12 }])(
+  'a graph with a table for no more than its context is never run past it (%j)',
+  async (window) => {
+    const options = { attention: 'plain', causalTable: true, contextLength: 70, ...window } as const;
+    const { decoder, raw, close } = await decoderFixture(options, { contextLength: 70 });
+    expect(decoder.layout).toBe('window' in window ? 'left' : 'holes');
+    const long = prompts(8)[7]!;
+    const all = [await begin(decoder, [4]), await begin(decoder, long, 20)];
+    // The last token of a context is never fed.
+    await finish(decoder, all, 70 - long.length);
+    for (const [i, prompt] of [[4], long].entries())
+      expect(all[i]!.chosen).toEqual(await raw(prompt, 70 - long.length));
+    await close();
+  },
+);
+
+describe('a graph that rotates otherwise where a run has more tokens than so many', () => {
+  const options = { attention: 'gqa', shortRotation: 40 } as const;
+
+  test('does so for all sequences when the context is longer', async () => {
+    const { decoder, raw, close } = await decoderFixture(options);
+    expect(decoder.notes).toEqual([
+      'past 40 tokens its graph rotates otherwise, for all sequences of a step: it always does, unless max_sequence_length is at most 40',
+    ]);
+    // Prompts that are longer already give the same in one run and in several, and in company.
+    const long = [0, 1].map((i) => Array.from({ length: 50 + i }, (_, at) => (at * 7 + i) % 96));
+    const all = [await begin(decoder, [3]), await begin(decoder, long[0]!), await begin(decoder, long[1]!, 9)];
+    await finish(decoder, all, 30);
+    for (const [i, prompt] of long.entries()) expect(all[i + 1]!.chosen).toEqual(await raw(prompt, 30));
+    const short = await begin(decoder, [3]);
+    await finish(decoder, [short], 30);
+    expect(all[0]!.chosen).toEqual(short.chosen);
+    await close();
+  });
+
+  test.each([{ contextLength: 40 }, { kvCacheBytes: 40 * 512 }])('never does with %j', async (changes) => {
+    const { decoder, raw, close } = await decoderFixture(options, changes);
+    expect(decoder.notes).toEqual([]);
+    const all = [await begin(decoder, [3]), await begin(decoder, [3, 1, 4, 1, 5])];
+    await finish(decoder, all, 30);
+    expect(all.map(({ chosen }) => chosen)).toEqual([await raw([3], 30), await raw([3, 1, 4, 1, 5], 30)]);
+    await close();
+  });
 });
 
 test('a model that rounds all rows of a run together runs them together, and says what that means', async () => {
