@@ -28,6 +28,9 @@ const HUB_FILES = [
   'model_q4f16.onnx',
   'model_bnb4.onnx',
   'model_optimized.onnx',
+  // As decoders came before, merged of one for the first token and one for the others.
+  'decoder_model_merged.onnx',
+  'decoder_model_merged_quantized.onnx',
 ] as const;
 
 /** Where they lie; a name in the first goes before the same one in the second. */

@@ -79,7 +79,8 @@ describe("the model file in Hugging Face's layout", () => {
   const hub = (): RepositoryEntry => ({ ...entry, hubLayout: true });
 
   test('is the first there is of a written order, in onnx before beside', async () => {
-    const order = ['onnx/model_bnb4.onnx', 'model_fp16.onnx', 'onnx/model_int8.onnx', 'onnx/model_quantized.onnx'];
+    const order = ['model_bnb4.onnx', 'model_fp16.onnx', 'onnx/model_int8.onnx', 'onnx/model_quantized.onnx'];
+    order.unshift('onnx/decoder_model_merged.onnx');
     for (const file of [...order, 'model.onnx', 'onnx/model.onnx']) {
       const path = await lay(`m/${file}`);
       expect(await modelFile(hub(), 1), file).toBe(path);
