@@ -176,8 +176,8 @@ export class Exchange {
     const { response } = this;
     if (this.ended) return;
     response.addTrailers({ 'server-timing': timing });
-    // A server that has come to stop since the head went out keeps the connection no longer.
-    if (this.server.stopping()) response.once('finish', () => this.request.socket.end());
+    // A server that has come to stop since the head went out keeps the connection no longer, nor waits for the client to see that.
+    if (this.server.stopping()) response.once('finish', () => this.request.socket.destroySoon());
     response.end();
     if (response.writableLength > 0) this.watchStall();
   }
