@@ -6,15 +6,23 @@
  */
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Exchange } from './exchange.js';
+
+/** Turns of the event loop without anything new, after which what had arrived has been read; and the most, whatever still comes. */
+const QUIET_TURNS = 3;
+const MOST_TURNS = 1000;
 
 export class Connections {
   private readonly exchanges = new Map<Socket, Set<Exchange>>();
+  /** Connections and requests so far. */
+  private arrivals = 0;
 
   constructor(server: Server, event: 'connection' | 'secureConnection') {
     server.on(event, (socket: Socket) => {
       const open = new Set<Exchange>();
       this.exchanges.set(socket, open);
+      this.arrivals++;
       socket.once('end', () => {
         for (const exchange of open) exchange.clientStoppedSending();
       });
@@ -34,8 +42,19 @@ export class Connections {
       return;
     }
     open.add(exchange);
+    this.arrivals++;
     exchange.onClose(() => open.delete(exchange));
     if (socket.readableEnded) exchange.clientStoppedSending();
+  }
+
+  /** Resolves when what has arrived by now is accepted and read: libuv accepts one connection in a turn. */
+  async untilRead(): Promise<void> {
+    let before = this.arrivals;
+    for (let turns = 0, quiet = 0; turns < MOST_TURNS && quiet < QUIET_TURNS; turns++) {
+      await nextTurn();
+      quiet = this.arrivals === before ? quiet + 1 : 0;
+      before = this.arrivals;
+    }
   }
 
   /** Closes connections without a request; the others end with their replies, which say `connection: close`. */

@@ -8,7 +8,6 @@
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import cors from '@fastify/cors';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { ServeError } from '../base/errors.js';
@@ -49,9 +48,6 @@ export interface RestServer {
 const MAX_HEADER_BYTES = 16_384;
 /** Node ignores header fields past its own bound; a request whose fields count cannot be trusted is refused instead. */
 const MAX_HEADER_FIELDS = 1000;
-
-/** Turns of the event loop in which what has arrived is accepted and read. */
-const UNREAD_TURNS = 3;
 
 const TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 2_000 } as const;
 
@@ -128,7 +124,7 @@ export function createRestServer(options: RestServerOptions): RestServer {
     async close() {
       closing = true;
       // A connection with a request that was not read yet looks idle; closing it would be a reset in place of an answer.
-      for (let turns = 0; turns < UNREAD_TURNS; turns++) await nextTurn();
+      await connections.untilRead();
       const closed = app.close();
       connections.closeIdle();
       const timer = setTimeout(() => server.closeAllConnections(), closeGraceMs);
