@@ -1,25 +1,21 @@
 /**
- * Where a set of logits is cut so that the larger ones have a wanted number, or a wanted part of the probability.
+ * Where a set of logits is cut so that the larger ones have a wanted weight together.
  *
- * Called by workers/sampler-draw.ts with the values of one bucket. Reorders them. Selection, not sorting: time grows with their number.
+ * Called by workers/sampler-candidates.ts. Selection, not sorting: time grows with their number.
  */
-import { exponential } from './sampler-exponential.js';
 
 /** What the value at the cut is, and how much is wanted of those that equal it. */
 export interface Cut {
-  value: number;
-  /** In the unit that was asked for; more than all of them where rounding says so. */
-  rest: number;
+  readonly value: number;
+  /** As a weight; more than all of them where rounding says so. */
+  readonly rest: number;
 }
 
-/** How much a value weighs: `count` each counts 1, `mass` each counts e^((value - max) / temperature). */
-export type Weight = { readonly by: 'count' } | { readonly by: 'mass'; readonly max: number; readonly inverse: number };
-
-export const weightOf = (weight: Weight, value: number): number =>
-  weight.by === 'count' ? 1 : exponential((value - weight.max) * weight.inverse);
-
-/** The first `count` of `values` are searched, from the largest, until `wanted` is reached; `wanted` is above 0, `count` too. */
-export function cutAt(values: Float32Array, count: number, wanted: number, weight: Weight): Cut {
+/**
+ * The first `count` of `values`, each with its weight, are searched from the largest until `wanted` is reached; `wanted` is above 0, `count`
+ * too. Reorders both arrays, alike.
+ */
+export function cutAt(values: Float32Array, weights: Float64Array, count: number, wanted: number): Cut {
   let low = 0;
   let high = count;
   let left = wanted;
@@ -29,18 +25,26 @@ export function cutAt(values: Float32Array, count: number, wanted: number, weigh
     let larger = low;
     let smaller = high;
     let largerWeight = 0;
+    let equalWeight = 0;
     for (let at = low; at < smaller; ) {
       const value = values[at]!;
+      const weight = weights[at]!;
       if (value > pivot) {
-        largerWeight += weightOf(weight, value);
-        values[at++] = values[larger]!;
-        values[larger++] = value;
+        largerWeight += weight;
+        values[at] = values[larger]!;
+        weights[at++] = weights[larger]!;
+        values[larger] = value;
+        weights[larger++] = weight;
       } else if (value < pivot) {
         values[at] = values[--smaller]!;
+        weights[at] = weights[smaller]!;
         values[smaller] = value;
-      } else at++;
+        weights[smaller] = weight;
+      } else {
+        equalWeight += weight;
+        at++;
+      }
     }
-    const equalWeight = (smaller - larger) * weightOf(weight, pivot);
     if (left <= largerWeight && larger > low) high = larger;
     else if (left <= largerWeight + equalWeight || smaller === high)
       return { value: pivot, rest: Math.max(0, left - largerWeight) };

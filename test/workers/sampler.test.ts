@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { Sampling } from '../../src/runtime/generation-messages.js';
 import { Sampler } from '../../workers/sampler.js';
 import { Draw } from '../../workers/sampler-draw.js';
-import { exponential } from '../../workers/sampler-exponential.js';
+import { exponential, falling, logSumExponential, REACH } from '../../workers/sampler-exponential.js';
 import { Random } from '../../workers/sampler-random.js';
 import { LargestOfRow } from '../../workers/sampler-top.js';
 
@@ -288,6 +288,16 @@ test('the quick exponential is the exponential', () => {
   expect(exponential(0)).toBe(1);
   expect(exponential(-1e300)).toBe(0);
   expect(exponential(Number.NEGATIVE_INFINITY)).toBe(0);
+});
+
+test('the sum of exponentials is exact to the last digits, and nothing is lost with what is far away', () => {
+  for (let x = 0; x < REACH; x += 0.00317) expect(Math.abs(falling(x) / Math.exp(-x) - 1)).toBeLessThan(2e-15);
+  const row = randomRow(150_000, 3).map((value, index) => (index % 3 === 0 ? value - 60 - (index % 50) : value));
+  row[7] = Number.NaN;
+  row[8] = Number.NEGATIVE_INFINITY;
+  const max = row.reduce((most, value) => (value > most ? value : most), Number.NEGATIVE_INFINITY);
+  const sum = row.reduce((total, value) => total + (Number.isNaN(value) ? 0 : Math.exp(value - max)), 0);
+  expect(Math.abs(logSumExponential(row, max) - max - Math.log(sum))).toBeLessThan(1e-11);
 });
 
 test('the largest of a row come in order, NaN never among them', () => {
