@@ -23,7 +23,7 @@ export interface GenerationFields {
   outputTokens?: boolean;
 }
 
-type Kind = 'number' | 'seed' | 'boolean' | 'strings' | 'ids' | 'biases' | 'one';
+type Kind = 'number' | 'seed' | 'boolean' | 'strings' | 'words' | 'no words' | 'ids' | 'biases' | 'one';
 
 export interface Field {
   readonly kind: Kind;
@@ -63,7 +63,11 @@ export const FIELDS: ReadonlyMap<string, Field> = new Map<string, Field>([
   ['seed', seed],
   ['random_seed', seed],
   ['stop', stop],
-  ['stop_words', stop],
+  // TensorRT-LLM's clients send empty ones for none.
+  ['stop_words', { ...stop, kind: 'words' }],
+  ['bad_words', { kind: 'no words', set: () => undefined }],
+  // Text never is half a character here, whatever is said of it.
+  ['accumulate_tokens', { kind: 'boolean', set: () => undefined }],
   [
     'stop_token_ids',
     { kind: 'ids', set: ({ sampling }, value: number[]) => void (sampling.stopTokenIds = value) } satisfies Field,
@@ -81,6 +85,7 @@ export const FIELDS: ReadonlyMap<string, Field> = new Map<string, Field>([
   ['n', single],
   ['best_of', single],
   ['beam_width', single],
+  ['length_penalty', single],
   ['add_special_tokens', choice('addSpecialTokens')],
   ['stream', choice('stream')],
   ['exclude_input_in_output', choice('excludeInput')],
@@ -112,11 +117,11 @@ const READERS: Readonly<Record<Kind, (name: string, value: unknown) => unknown>>
     if (text === 'true' || text === 'false') return text === 'true';
     throw wrong(name, 'true or false', value);
   },
-  strings: (name, value) => {
-    const list = typeof value === 'string' && /^\s*\[/.test(value) ? (json(value) ?? value) : value;
-    if (typeof list === 'string') return [list];
-    if (Array.isArray(list) && list.every((item) => typeof item === 'string')) return list;
-    throw wrong(name, 'a string or a list of strings', value);
+  strings: readStrings,
+  words: (name, value) => readStrings(name, value).filter((word) => word !== ''),
+  'no words': (name, value) => {
+    if (readStrings(name, value).every((word) => word === '')) return undefined;
+    throw invalid(`${name} is not supported: forbid tokens by a logit_bias of -100`);
   },
   ids: (name, value) => {
     const list = typeof value === 'string' ? json(value) : value;
@@ -137,6 +142,13 @@ const READERS: Readonly<Record<Kind, (name: string, value: unknown) => unknown>>
     throw invalid(`${name} must be 1: a request gives one text. Got ${count}`);
   },
 };
+
+function readStrings(name: string, value: unknown): string[] {
+  const list = typeof value === 'string' && /^\s*\[/.test(value) ? (json(value) ?? value) : value;
+  if (typeof list === 'string') return [list];
+  if (Array.isArray(list) && list.every((item) => typeof item === 'string')) return list;
+  throw wrong(name, 'a string or a list of strings', value);
+}
 
 function readNumber(name: string, value: unknown): number {
   if (typeof value === 'number') return value;

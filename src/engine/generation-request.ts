@@ -8,7 +8,7 @@
 import { DATATYPES, type Datatype } from '../base/datatype.js';
 import { invalid, printable, type ServeError } from '../base/errors.js';
 import { elementView } from '../runtime/tensor.js';
-import { FIELDS, type GenerationFields, setField } from './generation-fields.js';
+import { FIELDS, type Field, type GenerationFields, setField } from './generation-fields.js';
 import type { Prompt, SamplingParameters } from './generation-types.js';
 import type { Model } from './model.js';
 import { knownParameters } from './parameters.js';
@@ -65,13 +65,13 @@ export function readGenerationRequest(model: Model, request: InferRequest, maxTe
       `text of input '${printable(name)}' for model '${model.name}' has ${data.byteLength - 4} bytes, at most ${maxTextBytes} are taken. Use --max-text-byte-size to increase the limit.`,
     );
   }
+  const source = promptInput(model, request.inputs);
   const { timeoutUs } = knownParameters(request.parameters);
   for (const [name, value] of request.parameters) {
     const field = FIELDS.get(name);
     if (field) setField(fields, name, field, value);
     else if (!OTHERS.has(name)) throw unknownParameter(name, model);
   }
-  const source = promptInput(model, request.inputs);
   const others = request.inputs.filter((input) => input !== source);
   checkTwice(request.inputs);
   for (const input of others) if (input.name === 'sampling_parameters') readJson(model, input, fields);
@@ -146,12 +146,14 @@ function readTensor(model: Model, input: InferInput, fields: GenerationFields): 
     throw invalid(`unexpected inference input '${printable(name)}' for model '${model.name}'`);
   }
   const { kind } = field;
-  const isList = kind === 'strings' || kind === 'ids';
-  const datatypes = kind === 'boolean' ? BOOLEANS : kind === 'strings' || kind === 'biases' ? TEXTS : NUMBERS;
+  const isList = kind === 'ids' || WORDS.has(kind);
+  const isText = kind === 'biases' || WORDS.has(kind);
+  const datatypes = kind === 'boolean' ? BOOLEANS : isText ? TEXTS : NUMBERS;
   const values = valuesOf(model, input, datatypes, isList ? MAX_ELEMENTS : 1);
   setField(fields, name, field, isList ? values : values[0]);
 }
 
+const WORDS: ReadonlySet<string> = new Set<Field['kind']>(['strings', 'words', 'no words']);
 const BOOLEANS: readonly Datatype[] = ['BOOL'];
 const TEXTS: readonly Datatype[] = ['BYTES'];
 const NUMBERS: readonly Datatype[] = ['INT32', 'UINT32', 'INT64', 'UINT64', 'FP32', 'FP64', 'BOOL'];

@@ -1,15 +1,16 @@
 /**
- * The body of Triton's generate extension: members named like the model's inputs are tensors, the others parameters.
+ * The body of Triton's generate extension: members named like the model's inputs are tensors, the others parameters. Where the model
+ * generates text, parameters may be lists and objects too (`stop`, `logit_bias`), which go on as JSON, and null is as good as absent.
  *
  * Called by `generate-route.ts`. Reads values straight into the protocol's raw layout, so integers are exact over their whole range.
  */
-import { invalid, printable, type ServeError } from '../base/errors.js';
+import { invalid, printable, ServeError } from '../base/errors.js';
 import { createJsonReader, JsonReader } from '../base/json-reader.js';
 import { skipValue } from '../base/json-skip.js';
 import { assertJsonDatatype, JSON_LIMITS, type JsonParameters } from '../base/tensor-json.js';
 import { readTensorData } from '../base/tensor-json-data.js';
 import { readParameter, readParameters } from '../base/tensor-json-parse.js';
-import type { InferInput, ModelMetadata, TensorMetadata } from '../engine/types.js';
+import type { InferInput, TensorMetadata } from '../engine/types.js';
 
 /** What a body says of an InferRequest. */
 export interface GenerateBody {
@@ -20,20 +21,33 @@ export interface GenerateBody {
 
 const OPEN_ARRAY = 0x5b;
 const OPEN_OBJECT = 0x7b;
+const NULL = 0x6e;
+
+/** What the members are for. */
+export interface GenerateTarget {
+  readonly inputs: readonly TensorMetadata[];
+  readonly generatesText: boolean;
+}
 
 /** Throws INVALID_ARGUMENT for what is no such object. Of duplicate members the last counts. */
-export function parseGenerateBody(body: Uint8Array, { inputs: known }: ModelMetadata): GenerateBody {
+export function parseGenerateBody(body: Uint8Array, { inputs: known, generatesText }: GenerateTarget): GenerateBody {
   const reader = createJsonReader(body);
   let id = '';
   const inputs = new Map<string, InferInput>();
   const parameters: JsonParameters = new Map();
+  const readMember = (key: string): void => {
+    if (generatesText && reader.peek() === NULL) reader.word('null');
+    else parameters.set(key, generatesText ? readAny(reader, key) : readScalar(reader, key));
+    checkCount(parameters);
+  };
   reader.readObject('the request', (key) => {
     const input = known.find(({ name }) => name === key);
-    if (input !== undefined) inputs.set(key, readInput(reader, input));
+    if (input !== undefined && !(generatesText && reader.peek() === NULL)) inputs.set(key, readInput(reader, input));
     else if (key === 'id') id = reader.readString(JSON_LIMITS.idBytes, "'id'");
-    else if (key === 'parameters') for (const [name, value] of readParameters(reader)) parameters.set(name, value);
-    else parameters.set(key, readScalar(reader, key));
-    if (parameters.size > JSON_LIMITS.parameters) throw invalid(`more than ${JSON_LIMITS.parameters} parameters`);
+    else if (key !== 'parameters') readMember(key);
+    else if (generatesText) reader.readObject("'parameters'", readMember);
+    else for (const [name, value] of readParameters(reader)) parameters.set(name, value);
+    checkCount(parameters);
   });
   if (reader.peek() !== -1) throw reader.failure('text after the request');
   for (const key of parameters.keys()) {
@@ -43,12 +57,30 @@ export function parseGenerateBody(body: Uint8Array, { inputs: known }: ModelMeta
   return { id, inputs: [...inputs.values()], parameters };
 }
 
+function checkCount({ size }: JsonParameters): void {
+  if (size > JSON_LIMITS.parameters) throw invalid(`more than ${JSON_LIMITS.parameters} parameters`);
+}
+
 function readScalar(reader: JsonReader, key: string): boolean | number | bigint | string {
   const byte = reader.peek();
   if (byte !== OPEN_ARRAY && byte !== OPEN_OBJECT) return readParameter(reader, key);
   throw invalid(
     `parameter '${printable(key)}' has invalid type. It should be either 'int', 'bool', or 'string'. The model has no input of that name.`,
   );
+}
+
+/** As {@link readScalar}, but an array or an object as its JSON. */
+function readAny(reader: JsonReader, key: string): boolean | number | bigint | string {
+  const byte = reader.peek();
+  if (byte !== OPEN_ARRAY && byte !== OPEN_OBJECT) return readParameter(reader, key);
+  const start = reader.at;
+  skipValue(reader, 2);
+  const length = reader.at - start;
+  if (length > JSON_LIMITS.parameterBytes) {
+    const most = JSON_LIMITS.parameterBytes;
+    throw invalid(`parameter '${printable(key)}' has ${length} bytes of JSON, at most ${most} are taken`);
+  }
+  return Buffer.from(reader.bytes.subarray(start, reader.at)).toString('utf8');
 }
 
 /** A scalar, or an array of them, as the tensor that the model wants. */
@@ -64,7 +96,7 @@ function readInput(reader: JsonReader, { name, datatype, shape }: TensorMetadata
   });
   const end = reader.at;
   reader.at = start;
-  const data = readTensorData(reader, datatype, [count]);
+  const data = named(name, () => readTensorData(reader, datatype, [count]));
   reader.at = end;
   return { name, datatype, shape: shapeFor(shape, count, name), data };
 }
@@ -76,7 +108,17 @@ function readOne(reader: JsonReader, name: string, datatype: TensorMetadata['dat
   skipValue(reader, 1);
   const text = reader.bytes.subarray(start, reader.at);
   const array = new JsonReader(Buffer.concat([Buffer.from('['), text, Buffer.from(']')]));
-  return readTensorData(array, datatype, [1]);
+  return named(name, () => readTensorData(array, datatype, [1]));
+}
+
+/** The tensors of other requests are all called 'data'; here the member is what the caller knows. */
+function named<Data>(name: string, read: () => Data): Data {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof ServeError)) throw error;
+    throw new ServeError(error.code, error.message.replace(/^Unable to parse 'data' at byte \d+/, `input '${name}'`));
+  }
 }
 
 /** The innermost variable dimension takes what the fixed ones leave, other variable ones are 1. */

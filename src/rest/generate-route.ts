@@ -76,7 +76,9 @@ export function createGenerateHandler(options: InferOptions, streams: boolean): 
       // What the members are, only the model says.
       exchange.waitForEngine();
       await engine.whenReady(modelName, modelVersion, Infinity, exchange.signal);
-      const generate = parseGenerateBody(body, engine.modelMetadata(modelName, modelVersion));
+      const { inputs } = engine.modelMetadata(modelName, modelVersion);
+      const generatesText = engine.modelContent(modelName, modelVersion).generation !== undefined;
+      const generate = parseGenerateBody(body, { inputs, generatesText });
       timeline.decoded = nowMs();
       if (exchange.gone) return;
       const request = { ...generate, modelName, modelVersion, outputs: [], arm: 'rest_json', timeline } as const;

@@ -81,6 +81,17 @@ const SAMPLED: [string, InferInput[], Parameters | Record<string, never>, Partia
   ],
   ["TensorRT-LLM's names", [int('min_length', 3), int('beam_width', 1)], new Map(), { minTokens: 3 }],
   [
+    "what TensorRT-LLM's clients send for nothing",
+    [],
+    new Map<string, boolean | number | string>([
+      ['bad_words', ''],
+      ['stop_words', '["","end"]'],
+      ['accumulate_tokens', true],
+      ['length_penalty', 1],
+    ]),
+    { stop: ['end'] },
+  ],
+  [
     'a list of strings',
     [{ name: 'stop_words', datatype: 'BYTES', shape: [1, 2], data: rawStrings('x', 'y') }],
     new Map(),
@@ -200,6 +211,18 @@ const REFUSED: [string, InferInput[], Partial<InferRequest>, string][] = [
   ['parameters that are no JSON', [PROMPT, text('sampling_parameters', '{')], {}, 'must be a JSON object'],
   ['an unknown member', [PROMPT, text('sampling_parameters', '{"warmth":1}')], {}, "unknown parameter 'warmth'"],
   ['an unknown parameter', [PROMPT], { parameters: new Map([['warmth', 1]]) }, "unknown parameter 'warmth'"],
+  [
+    'words to avoid',
+    [PROMPT],
+    { parameters: new Map([['bad_words', '["a"]']]) },
+    'bad_words is not supported: forbid tokens by a logit_bias',
+  ],
+  [
+    'an unknown parameter without a prompt',
+    [],
+    { parameters: new Map([['prompt', 'x']]) },
+    "missing required input(s) ['text_input']",
+  ],
   ['a reserved parameter', [PROMPT], { parameters: new Map([['triton_x', 1]]) }, "starts with 'triton_'"],
   ['a number that is none', [PROMPT], { parameters: new Map([['top_k', 'ten']]) }, "top_k must be a number, got 'ten'"],
   ['a flag that is none', [PROMPT], { parameters: new Map([['ignore_eos', 10n]]) }, 'ignore_eos must be true or false'],

@@ -108,17 +108,6 @@ describe('generate', () => {
   });
 
   test.each([
-    [
-      'a nested parameter',
-      '{"text_input":"x","more":{"a":1}}',
-      "parameter 'more' has invalid type. It should be either 'int', 'bool', or 'string'.",
-    ],
-    [
-      'an array that is no input',
-      '{"more":[1]}',
-      "parameter 'more' has invalid type. It should be either 'int', 'bool', or 'string'.",
-    ],
-    ['null', '{"more":null}', "parameter 'more' has invalid type"],
     ['a nested input', '{"text_input":{"a":"b"}}', "input 'text_input' must be a scalar or an array of scalars"],
     ['an array in an array', '{"text_input":[["b"]]}', "input 'text_input' must be a scalar or an array of scalars"],
     ['a number for text', '{"text_input":7}', "'7' is not a string"],
@@ -149,6 +138,46 @@ describe('generate', () => {
       expect(((await response.json()) as { error: string }).error).toContain(message);
     }
     expect(engine.seen).toEqual([]);
+  });
+
+  test.each([
+    [
+      'a nested parameter',
+      '{"more":{"a":1}}',
+      "parameter 'more' has invalid type. It should be either 'int', 'bool', or 'string'.",
+    ],
+    [
+      'an array that is no input',
+      '{"more":[1]}',
+      "parameter 'more' has invalid type. It should be either 'int', 'bool', or 'string'.",
+    ],
+    ['null', '{"more":null}', "parameter 'more' has invalid type"],
+  ])('of a model that is no language model refuses %s', async (_name, body, message) => {
+    const { error } = (await (await post('types/generate', body)).json()) as { error: string };
+    expect(error).toContain(message);
+  });
+
+  test('gives lists and objects of parameters to a model that generates text as JSON, and passes over null', async () => {
+    const body = `{"text_input":"x","stop":["a", "b"],"seed":null,"max_tokens":null,
+      "parameters":{"logit_bias":{"7":-1},"top_k":null,"top_p":0.5}}`;
+    expect((await post('words/generate', body)).status).toBe(200);
+    const [{ inputs, parameters }] = engine.seen as [(typeof engine.seen)[0]];
+    expect(inputs.map(({ name }) => name)).toEqual(['text_input']);
+    expect([...parameters]).toEqual([
+      ['stop', '["a", "b"]'],
+      ['logit_bias', '{"7":-1}'],
+      ['top_p', 0.5],
+    ]);
+  });
+
+  test('names the member whose value is of another type', async () => {
+    const refused = async (body: string) =>
+      ((await (await post('words/generate', body)).json()) as { error: string }).error;
+    expect(await refused('{"text_input":7}')).toBe("input 'text_input': '7' is not a string");
+    expect(await refused('{"text_input":"x","max_tokens":"7"}')).toBe("input 'max_tokens': '\"7\"' is not a number");
+    expect(await refused(`{"text_input":"x","stop":["${'x'.repeat(70_000)}"]}`)).toMatch(
+      /^parameter 'stop' has \d+ bytes/,
+    );
   });
 
   test.each([
