@@ -92,6 +92,8 @@ export class GatedCall {
   flushedMs = 0;
   /** Generations that still write to this call: while there are any, how long it may stall is the engine's to say. */
   generations = 0;
+  /** When the sweep first saw the stream closed and still there; 0 = it has not. */
+  closedMs = 0;
   /** The reply was not read when its status was decided: waiting longer is of no use. */
   isStalled = false;
   /** Ends a reply of which messages have been sent by a status behind them; set where there is such a reply. */

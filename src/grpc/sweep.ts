@@ -33,7 +33,8 @@ export function startSweep(live: ReadonlySet<GatedCall>, limits: SweepLimits): (
 }
 
 function sweepCall(call: GatedCall, now: number, limits: SweepLimits): void {
-  if (call.phase === 'streaming') sweepStream(call, now, limits);
+  if (call.stream.closed) sweepClosed(call, now, limits);
+  else if (call.phase === 'streaming') sweepStream(call, now, limits);
   else if (call.phase === 'receiving') {
     const arrivedMs = call.timeline.firstByte;
     if (call.stream.writableEnded) {
@@ -51,6 +52,15 @@ function sweepCall(call: GatedCall, now: number, limits: SweepLimits): void {
       call.stream.close(call.isStalled ? constants.NGHTTP2_ENHANCE_YOUR_CALM : constants.NGHTTP2_CANCEL);
     }
   }
+}
+
+/**
+ * A stream that is closed without an error while its reply waits to be read is never destroyed by Node, and its connection can't end
+ * then: not even when the socket breaks. One that its caller reset goes at once; one that we closed gets the time of any reply.
+ */
+function sweepClosed(call: GatedCall, now: number, { writeStallMs }: SweepLimits): void {
+  if (call.closedMs === 0) call.closedMs = now;
+  if (!call.done || now - call.closedMs > writeStallMs) call.stream.destroy();
 }
 
 function sweepStream(call: GatedCall, now: number, limits: SweepLimits): void {

@@ -1,13 +1,15 @@
 import { once } from 'node:events';
+import { constants } from 'node:http2';
 import { gzipSync } from 'node:zlib';
 import { afterEach, expect, test } from 'vitest';
 import { WINDOW } from './echo-engine.js';
-import { connect, frame, LIVE, RawConnection, startFrontEnd } from './front-end.js';
+import { connect, frame, INFER, inferBytes, LIVE, RawConnection, startFrontEnd } from './front-end.js';
 import {
   closed,
   collect,
   messagesOf,
   readReply,
+  STREAM,
   stalledConnection,
   stream,
   TOKENS,
@@ -204,6 +206,35 @@ test('a stalled caller whom the engine gives up is reset, and its memory is back
   // The connection itself goes on: its next call is let in.
   expect((await slow.request(LIVE, frame(Buffer.alloc(0)), { 'grpc-timeout': '1n' })).headers['grpc-status']).toBe('4');
 });
+
+test.each([
+  ['while it is written', TOKENS, textBytes('words', MANY), true],
+  ['once all of it is written', TOKENS, textBytes('words', 'a b'), true],
+  ['of a unary call', INFER, inferBytes('echo', Buffer.alloc(64)), true],
+  ['of a stream both ways', STREAM, inferBytes('echo', Buffer.alloc(64)), false],
+  ['of a stream both ways that has ended', STREAM, inferBytes('echo', Buffer.alloc(64)), true],
+])(
+  'a reply that nobody reads %s is let go when its caller resets it without an error',
+  async (_, path, message, ends) => {
+    const { front } = await start();
+    const slow = stalledConnection(front.port);
+    open.push(slow);
+    const reader = slow.open(path);
+    const reset = closed(reader);
+    reader.write(frame(message));
+    if (ends) reader.end();
+    await once(reader, 'response');
+    await until(() => front.engine.generations.every(({ sent, words }) => sent === Math.min(WINDOW, words.length)));
+    // Neither an error nor a half-close: Node's server goes on waiting for the reply to be read.
+    reader.close(constants.NGHTTP2_NO_ERROR);
+    await reset;
+    await until(() => front.budget.used === 0 && front.finished.length === 1);
+    await until(() => front.engine.generations.every(({ isOver }) => isOver));
+    // With streams that have not closed, the connection could not end.
+    slow.close();
+    await front.server.drain();
+  },
+);
 
 test('a hundred streams on one connection, none loses or doubles a word', async () => {
   const { front, stub } = await start();
