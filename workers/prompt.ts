@@ -38,9 +38,13 @@ export class PromptProcessor {
     const text = textOf(elements[0]!, content.kind);
     const ids =
       content.kind === 'chat' ? this.#tokenizer.encode(this.#conversation(text)) : this.#encode(text, content);
-    if (ids.length === 0) throw invalid(`the prompt gives no tokens: '${printable(text, 40)}'`);
-    if (ids.includes(undefined))
-      throw invalid(`the prompt has characters that the model has no tokens for: '${printable(text, 40)}'`);
+    const isChat = content.kind === 'chat';
+    // The JSON of a conversation is not what its sender wrote.
+    const what = isChat ? 'the conversation' : 'the prompt';
+    const which = isChat ? '' : `: '${printable(text, 40)}'`;
+    if (ids.length === 0)
+      throw invalid(`${what} gives no tokens${isChat ? ': its chat template made no text of it' : which}`);
+    if (ids.includes(undefined)) throw invalid(`${what} has characters that the model has no tokens for${which}`);
     const data = new Uint8Array(Int32Array.from(ids as number[]).buffer);
     return { tensors: [{ name: '', datatype: 'INT32', dims: [ids.length], data }], rowTokens: [ids.length] };
   }

@@ -21,6 +21,7 @@ export function parseJsonObject(body: Uint8Array): JsonObject {
 
 /** The value in `body`; throws INVALID_ARGUMENT for what is no JSON, is nested too deep or holds too many values. */
 export function parseJsonDocument(body: Uint8Array): unknown {
+  if (body.length === 0) throw invalid('failed to parse the request JSON buffer: the body is empty');
   const reader = createJsonReader(body);
   skipValue(reader, 0);
   if (reader.peek() !== -1) throw reader.failure('text after the document');

@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { GeneratedDelta, GenerationEnd } from '../engine/generation-types.js';
-import { chatLogprobs, isSaid, textLogprobs } from './openai-logprobs.js';
+import { chatLogprobs, isSaid, lengthOf, textLogprobs } from './openai-logprobs.js';
 import type { OpenAiGeneration } from './openai-sampling.js';
 
 export type OpenAiKind = 'chat' | 'text';
@@ -23,7 +23,7 @@ export interface Answer {
   readonly index: number;
   /** Text that stands before it; '' for none. */
   readonly echo: string;
-  /** Characters of `echo` and of what was generated. */
+  /** Characters of `echo` and of what was generated; kept where log probabilities are told. */
   length: number;
   /** Whether a chunk of it has gone out. */
   begun: boolean;
@@ -132,7 +132,7 @@ class TextPrinter implements OpenAiPrinter {
     const logprobs = said ? textLogprobs([delta], answer.length) : null;
     const text = answer.begun ? delta.text : answer.echo + delta.text;
     answer.begun = true;
-    answer.length += delta.text.length;
+    if (this.#withLogprobs) answer.length += lengthOf(delta.text);
     return [this.#head + choice(answer.index, text, logprobs, delta.end) + tail(usage)];
   }
 

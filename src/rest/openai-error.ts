@@ -36,17 +36,24 @@ const ENGINE_MEMBERS = new Set(
   ).split(' '),
 );
 
+/** What refusals of the prompt are about. */
+const PROMPT_SUBJECTS = new Set(['prompt', 'conversation', 'message', 'template', 'token']);
+
 /** A refusal of the engine with the member that it is about, where that can be told; `promptMember` is what the prompt came in. */
 export function blameMember(error: ServeError, promptMember: string): ServeError | OpenAiError {
   if (error.code !== 'INVALID_ARGUMENT') return error;
   const { message } = error;
-  const subject = /^[a-z_]+/.exec(message)?.[0] ?? '';
+  const subject = /^(?:the )?(?:chat )?([a-z_]+)/.exec(message)?.[1] ?? '';
   if (ENGINE_MEMBERS.has(subject)) return invalidMember(subject, message);
   if (subject === 'model') return invalidMember('model', message);
-  if (subject !== 'prompt' && subject !== 'conversation' && subject !== 'token') return error;
-  // Clients cut their conversations when they are told this.
-  const code = / in its context of \d+ tokens/.test(message) ? { code: 'context_length_exceeded' } : {};
-  return new OpenAiError(400, message, { param: promptMember, ...code });
+  if (!PROMPT_SUBJECTS.has(subject)) return error;
+  return new OpenAiError(400, message, { param: promptMember, ...codeOfLength(message) });
+}
+
+/** Clients cut their conversations when they are told this. */
+function codeOfLength(message: string): { code?: string } {
+  if (/ in its context of \d+ tokens/.test(message)) return { code: 'context_length_exceeded' };
+  return / bytes, at most \d+ are taken/.test(message) ? { code: 'string_above_max_length' } : {};
 }
 
 const OPENAI_PATH = /^(?:https?:\/\/[^/?#]*)?\/v1(?:[/?#]|$)/i;

@@ -39,10 +39,10 @@ function refuseAudio({ audio }: JsonObject, name: string): void {
   throw invalidMember(`${name}.audio`, `'${name}.audio' is not supported: models of this server read text`);
 }
 
-function readContent(content: unknown, name: string, role: string): string | null {
+function readContent(content: unknown, name: string, role: string): string {
   if (typeof content === 'string') return content;
-  // An assistant that called tools said nothing.
-  if (content === undefined && role === 'assistant') return null;
+  // An assistant that called tools said nothing. Templates do to content what texts bear, `trim` say, and null does not.
+  if (content === undefined && role === 'assistant') return '';
   if (!Array.isArray(content)) {
     const got = kindOf(content ?? null);
     throw invalidMember(name, `'${name}' must be a string or an array of text parts, got ${got}`);

@@ -101,6 +101,11 @@ export function ignoreBookkeeping(members: Members): void {
     'prompt_cache_retention',
   );
   members.ignore('prompt_cache_options', 'prediction', 'parallel_tool_calls');
+  // vLLM's, with the values that change nothing.
+  members.ignore('request_id');
+  members.refuse('priority', 'requests take turns', (value) => value === 0);
+  members.refuse('length_penalty', 'tokens are sampled', (value) => value === 1);
+  members.refuse('spaces_between_special_tokens', 'the text is as the tokenizer makes it', (value) => value === true);
   members.refuse('use_beam_search', 'tokens are sampled');
 }
 

@@ -65,7 +65,7 @@ describe('a conversation', () => {
       { role: 'user', name: 'ann', content: 'one\ntwo' },
       {
         role: 'assistant',
-        content: null,
+        content: '',
         tool_calls: [{ ...call, function: { name: 'f', arguments: { a: [1] } } }, odd],
       },
       { role: 'tool', tool_call_id: 'c1', content: 'result' },
@@ -96,6 +96,7 @@ describe('a conversation', () => {
       store: true,
       metadata: { a: 'b' },
       service_tier: 'flex',
+      ...{ request_id: 'r-1', priority: 0, length_penalty: 1, spaces_between_special_tokens: true },
       response_format: { type: 'text' },
       modalities: ['text'],
       n: 1,

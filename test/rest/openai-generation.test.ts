@@ -181,6 +181,23 @@ describe("OpenAI's own client gets", () => {
     expect(offsets).toEqual([0, 1, 4]);
   });
 
+  test('offsets of tokens in characters, as Python counts them', async () => {
+    const body = { model: 'words', prompt: '👍🏽 ❤️ 𝕏y z', logprobs: 0, max_tokens: 4 } as const;
+    const { choices } = await client.completions.create(body);
+    const { text_offset, tokens } = choices[0]!.logprobs!;
+    const characters = [...choices[0]!.text];
+    expect(tokens).toEqual(['👍🏽', ' ❤️', ' 𝕏y', ' z']);
+    expect(text_offset).toEqual([0, 2, 5, 8]);
+    const streamed: number[] = [];
+    for await (const { choices } of await client.completions.create({ ...body, stream: true })) {
+      streamed.push(...choices[0]!.logprobs!.text_offset!);
+    }
+    expect(streamed).toEqual(text_offset);
+    expect(
+      tokens!.map((token, at) => characters.slice(text_offset![at], text_offset![at]! + [...token].length).join('')),
+    ).toEqual(tokens);
+  });
+
   test('answers to each of several prompts, behind each other, seeds counted up', async () => {
     const { choices, usage } = await client.completions.create({
       model: 'words',

@@ -72,6 +72,7 @@ describe('a request is refused with the member that is wrong:', () => {
     ['chat', { continue_final_message: true }, 'continue_final_message'],
     ['chat', { guided_json: {} }, 'guided_json'],
     ['chat', { prompt: 'x' }, 'prompt'],
+    ['chat', { priority: 1 }, 'priority'],
     ['chat', { chat_template_kwargs: [] }, 'chat_template_kwargs'],
     ['text', { prompt: undefined }, 'prompt'],
     ['text', { prompt: [] }, 'prompt'],
@@ -151,6 +152,14 @@ describe('a request is refused with the member that is wrong:', () => {
       'prompt',
       'context_length_exceeded',
     ],
+    [
+      "prompt for model 'words' has at least 600 bytes, at most 500 are taken. Use --max-text-byte-size",
+      'prompt',
+      'string_above_max_length',
+    ],
+    ['the chat template refused: roles must alternate', 'prompt', null],
+    ['the conversation gives no tokens', 'prompt', null],
+    ['token 3 of the prompt must be a whole number', 'prompt', null],
     ['something else', null, null],
   ])('by the engine: %s', async (message, param, code) => {
     const body = { prompt: `refuse ${message}` };

@@ -174,7 +174,7 @@ describe('what is no prompt is refused:', () => {
       content('chat', '{"messages":[1]}'),
       'message 0 of the conversation is not a JSON object',
     ],
-    ['one of which no text is made', content('chat', '{"messages":[{}]}'), 'the prompt gives no tokens'],
+    ['one of which no text is made', content('chat', '{"messages":[{}]}'), 'the conversation gives no tokens'],
   ])('%s', (_, wrong, message) => {
     expect(() => processor.prepare(wrong)).toThrow(message);
   });
