@@ -152,6 +152,11 @@ async function scanModel(directory: string, name: string, options: ScanOptions):
   const config = configText === undefined ? {} : { configText };
   if (versions.length > 0) return { name, directory, versions, ...config };
   if (await isHubLayout(directory)) return { name, directory, versions: [1], hubLayout: true, ...config };
+  const other = await otherWeights(directory);
+  if (other !== undefined && !(await holdsOnnx(directory))) {
+    const problem = `model '${name}' has no ONNX file, and '${printable(other, 256)}' is for others: export it to ONNX, for instance by 'optimum-cli export onnx'`;
+    return { name, directory, versions, ...config, problem };
+  }
   if (configText === undefined && !(await holdsOnnx(directory))) return undefined;
   const problem =
     `at least one version must be available under the version policy of model '${name}': ` +
@@ -207,6 +212,12 @@ async function readText(path: string, name: string): Promise<string | undefined>
   } finally {
     await file.close();
   }
+}
+
+/** A file of weights that other runtimes read, as most repositories on Hugging Face have nothing else. */
+async function otherWeights(directory: string): Promise<string | undefined> {
+  const names = await readdir(directory);
+  return names.find((name) => /\.(safetensors|gguf)$|^pytorch_model.*\.bin$/.test(name));
 }
 
 /** A model file without a version directory around it: the commonest mistake, which must not pass in silence. */

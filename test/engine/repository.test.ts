@@ -48,6 +48,20 @@ describe('a repository', () => {
     expect(basename(entries[1]!.directory)).toBe('b');
   });
 
+  test('says of a folder with weights for other runtimes only that they must be exported', async () => {
+    await lay('a/config.json', 'a/model.safetensors', 'b/config.json', 'b/model.safetensors', 'b/onnx/model.onnx');
+    await lay('c/pytorch_model-00001-of-00002.bin', 'd/tiny.gguf', 'e/1/model.onnx', 'e/1/model.safetensors');
+    const other = (name: string, file: string) =>
+      `model '${name}' has no ONNX file, and '${file}' is for others: export it to ONNX, for instance by 'optimum-cli export onnx'`;
+    expect((await scan()).map(summary)).toEqual([
+      ['a', [], other('a', 'model.safetensors')],
+      ['b', [1], undefined],
+      ['c', [], other('c', 'pytorch_model-00001-of-00002.bin')],
+      ['d', [], other('d', 'tiny.gguf')],
+      ['e', [1], undefined],
+    ]);
+  });
+
   test('takes as versions only directories named by a positive number without leading zeros', async () => {
     await lay(
       'a/1/model.onnx',
@@ -119,13 +133,7 @@ describe("a folder in Hugging Face's layout is version 1 of a model", () => {
   });
 
   test('but not without an ONNX file or without config.json', async () => {
-    await lay(
-      'weights/config.json',
-      'weights/model.safetensors',
-      'bare/onnx/model.onnx',
-      'odd/config.json/',
-      'odd/model.onnx',
-    );
+    await lay('words/config.json', 'words/vocab.txt', 'bare/onnx/model.onnx', 'odd/config.json/', 'odd/model.onnx');
     expect((await scan()).map(layout)).toEqual(['bare', 'odd'].map((name) => [name, [], undefined, NO_VERSION(name)]));
   });
 
