@@ -33,6 +33,8 @@ export const WINDOW_DELTAS = 64;
 
 /** The longest that setTimeout can wait, in milliseconds. */
 const LONGEST_MS = 2 ** 31 - 1;
+/** So much early a timer may fire. */
+const TIMER_STEP_MS = 1;
 
 export interface CallOwner {
   readonly stalls: StallWatch;
@@ -164,7 +166,9 @@ export class GeneratedCall implements GenerateCall, StreamListener, Stallable {
   cancel(): void {
     if (this.#state === 'ended') return;
     this.#letGo();
-    this.#end('client', 'CANCELED', undefined);
+    // At its deadline a caller leaves, or its front end lets it go, before our own timer fires.
+    const isLate = nowMs() > this.request.deadlineMs - TIMER_STEP_MS;
+    this.#end(isLate ? 'deadline' : 'client', 'CANCELED', undefined);
   }
 
   /** Ends it with `error`, whatever it waits for. */

@@ -345,6 +345,18 @@ describe('a stream ends early', () => {
     expect([played.counts.cancelled.lost, played.streams.cancelled]).toEqual([1, []]);
   });
 
+  test('when it is cancelled at its deadline, which then is why', () => {
+    const played = playedGenerator();
+    const deadlineMs = nowMs() + 5;
+    const late = start(played, { deadlineMs });
+    const early = start(played, { deadlineMs: nowMs() + 60_000 });
+    while (nowMs() < deadlineMs);
+    for (const { call } of [late, early]) call.cancel();
+    expect(played.counts.cancelled).toMatchObject({ deadline: 1, client: 1 });
+    expect(played.streams.cancelled).toEqual([0, 1]);
+    expect([late, early].map(({ handler }) => handler.errors)).toEqual([[], []]);
+  });
+
   test('when the front end throws, which is told, and the others go on', () => {
     const played = playedGenerator();
     const errors: ServeError[] = [];
