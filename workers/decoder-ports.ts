@@ -58,14 +58,19 @@ const ELEMENT_NAMES: Readonly<Record<number, StateType>> = {
 /** Those that exporters use for keys and values and that nobody can keep here. */
 const OTHER_TYPES: Readonly<Record<number, string>> = { 2: 'UINT8', 3: 'INT8', 11: 'FP64', 16: 'BF16', 17: 'FP8' };
 
-/** Throws ServeError where an input is missing or unknown. */
+/** Throws ServeError where an input is missing or unknown. `headSize` is that of keys and values which leave it open. */
 export function readPorts(
   model: ModelSkeleton,
   values: { readonly inputs: readonly GraphValue[]; readonly outputs: readonly GraphValue[] },
   names: DecoderNames,
+  headSize?: number,
 ): DecoderPorts {
   const constants = new Set(model.graph.initializers.map(({ name }) => name));
-  const inputs = new Map(values.inputs.filter(({ name }) => !constants.has(name)).map((value) => [value.name, value]));
+  const inputs = new Map(
+    values.inputs
+      .filter(({ name }) => !constants.has(name))
+      .map((value) => [value.name, isKeyOrValue(value.name, names) ? withHeadSize(value, headSize) : value]),
+  );
   const outputs = new Map(values.outputs.map((value) => [value.name, value]));
   /** Taken by name, so that what is left is unknown. */
   const take = (name: string): GraphValue | undefined => {
@@ -160,6 +165,16 @@ function presentNames(past: string, names: DecoderNames): string[] {
   if (past.startsWith('past_key_values.')) found.push(past.replace('past_key_values.', 'present.'));
   if (past.startsWith('past')) found.push(past.replace('past', 'present'));
   return found;
+}
+
+/** [batch, heads, tokens, size] with a size: newer builders leave it open, for caches of fewer bits. */
+function withHeadSize(value: GraphValue, headSize: number | undefined): GraphValue {
+  const { name, dims } = value;
+  if (dims.length !== 4 || typeof dims[3] === 'number') return value;
+  if (headSize === undefined) {
+    throw refusal(`its input '${printable(name)}' leaves the size of a head open, and no configuration names it`);
+  }
+  return { ...value, dims: [...dims.slice(0, 3), headSize] };
 }
 
 function isKeyOrValue(name: string, names: DecoderNames): boolean {

@@ -54,7 +54,7 @@ export async function loadDecoder(spec: GenerationSpec): Promise<Decoder> {
     const model = readOnnx(bytes);
     assertExternalDataInside(spec.directory, model.externalData);
     const { inputs, outputs } = readValues(bytes);
-    const ports = readPorts(model, { inputs, outputs }, spec.names);
+    const ports = readPorts(model, { inputs, outputs }, spec.names, spec.headSize);
     const counted = ports.positionIds ? undefined : countedPositions(model);
     graph = { model, outputs, ports, counted, rotation: rotationSwitch(model) };
   } catch (error) {

@@ -92,6 +92,7 @@ export class GenerationLoader {
       names: folder.names,
       contextLength: folder.contextLength,
       slidingWindow: folder.slidingWindow,
+      headSize: folder.headSize,
       maxSequences: settings.maxSequences,
       kvCacheBytes: settings.kvCacheBytes,
       prefixCacheBytes: settings.prefixCacheBytes,

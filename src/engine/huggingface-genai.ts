@@ -18,6 +18,7 @@ export interface GenaiConfig {
   readonly eosTokenIds: readonly number[];
   readonly contextLength: number | undefined;
   readonly slidingWindow: number | undefined;
+  readonly headSize: number | undefined;
   /** Defaults of a request, under the names of generation_config.json. */
   readonly search: JsonFields | undefined;
 }
@@ -36,6 +37,7 @@ export function parseGenai(file: JsonFields): GenaiConfig {
     eosTokenIds: tokenIds(model, 'eos_token_id'),
     contextLength: model.integer('context_length', 1),
     slidingWindow: decoder.object('sliding_window')?.integer('window_size', 1),
+    headSize: decoder.integer('head_size', 1),
     search: file.object('search'),
   };
 }

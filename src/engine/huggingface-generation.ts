@@ -26,6 +26,8 @@ export interface GenerationFolder {
   readonly contextLength: number;
   /** Infinity where every token sees all before it. */
   readonly slidingWindow: number;
+  /** Undefined where no file says it. */
+  readonly headSize: number | undefined;
   readonly defaults: GenerationDefaults;
   /** Why it takes no conversations; '' where it does. */
   readonly chatProblem: string;
@@ -74,6 +76,7 @@ export async function readGenerationFolder(files: HubFiles, longest: number): Pr
     names: await decoderNames(files),
     contextLength,
     slidingWindow: window < contextLength ? window : Number.POSITIVE_INFINITY,
+    headSize: genai?.headSize ?? configs.map(headSize).find((size) => size !== undefined),
     defaults: {
       ...sampling,
       eosTokenIds: eosTokenIds([generation, ...configs], genai, parts, [tokenizerConfig, specialTokens]),
@@ -101,6 +104,13 @@ async function readTokenizer(files: HubFiles) {
 function length(file: JsonFields, field: string): number | undefined {
   const value = file.isNumber(field) ? file.number(field)! : 0;
   return value > 0 ? file.integer(field, 1) : undefined;
+}
+
+function headSize(config: JsonFields): number | undefined {
+  const own = length(config, 'head_dim');
+  if (own !== undefined) return own;
+  const [width, heads] = [length(config, 'hidden_size'), length(config, 'num_attention_heads')];
+  return width !== undefined && heads !== undefined && width % heads === 0 ? width / heads : undefined;
 }
 
 /** The window of those layers that have one; Infinity where none has. */

@@ -25,6 +25,8 @@ export interface GenerationSpec {
   readonly contextLength: number;
   /** The smallest window of attention over the past; Infinity where every token sees all before it. */
   readonly slidingWindow: number;
+  /** Numbers of a key or value of one head, as the configuration has it; graphs may leave it open. */
+  readonly headSize?: number | undefined;
   /** Streams that run together; others wait. */
   readonly maxSequences: number;
   /** Most bytes for keys and values of running streams. */

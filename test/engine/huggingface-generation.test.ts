@@ -242,6 +242,7 @@ const FAMILIES: readonly (readonly [string, Files, Partial<GenerationFolder>])[]
       modelType: 'qwen2',
       names: DECODER_NAMES,
       contextLength: 32768,
+      headSize: 64,
       defaults: { ...GREEDY, repetitionPenalty: 1.05, eosTokenIds: [151645, 151643] },
       notes: [],
     },

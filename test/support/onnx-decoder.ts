@@ -22,6 +22,8 @@ export interface DecoderOptions {
   readonly shortRotation?: number;
   /** Every run has one token, or fails. */
   readonly oneToken?: boolean;
+  /** The shape of keys and values does not say the size of a head. */
+  readonly openSize?: boolean;
   /** Sizes for dimensions that are otherwise open, by name: `batch_size`, `sequence_length`, ... */
   readonly fixed?: Readonly<Record<string, number>>;
   /** Numbers of the layers, as names have them. */
@@ -201,7 +203,8 @@ export function decoderModel(options: DecoderOptions): DecoderModel {
   }
   for (const [l, layer] of layers.entries()) {
     const kv = kvHeads[l]!;
-    const shape = ['batch_size', kv, 'past_sequence_length', size];
+    const last = options.openSize ? 'kv_cache_dim' : size;
+    const shape = ['batch_size', kv, 'past_sequence_length', last];
     const pastKey = g.input(`past_key_values.${layer}.key`, kvType, shape);
     const pastValue = g.input(`past_key_values.${layer}.value`, kvType, shape);
     const normed = norm(x);
@@ -213,7 +216,7 @@ export function decoderModel(options: DecoderOptions): DecoderModel {
       'total' in shared
         ? gqaAttention(g, { ...parts, ...shared, cosines, sines })
         : plainAttention(g, { ...parts, ...shared });
-    const presentShape = ['batch_size', kv, 'total_sequence_length', size];
+    const presentShape = ['batch_size', kv, 'total_sequence_length', last];
     g.output(`present.${layer}.key`, kvType, presentShape, presentKey!);
     g.output(`present.${layer}.value`, kvType, presentShape, presentValue!);
     x = g.op('Add', [x, g.op('MatMul', [attended!, weight(hidden, hidden)])]);

@@ -104,6 +104,22 @@ test.each([
   await refused(model, new RegExp(`^model can't generate text: ${text}: export it with sizes of batch and sequence`));
 });
 
+test('the size of a head may be the configuration’s alone', async () => {
+  const directory = writeDecoder({ attention: 'gqa', openSize: true });
+  const decoder = await loadDecoder(specOf(directory, { headSize: 16 }));
+  const whole = await decoderFixture({ attention: 'gqa' });
+  expect([decoder.layout, decoder.kvBytesPerToken]).toEqual(['right', whole.decoder.kvBytesPerToken]);
+  const all = [await begin(decoder, prompts(2)[0]!), await begin(decoder, prompts(2)[1]!)];
+  await finish(decoder, all, 10);
+  for (const [i, { chosen }] of all.entries()) expect(chosen).toEqual(await whole.raw(prompts(2)[i]!, 10));
+  await decoder.release();
+  await whole.close();
+  await expect(loadDecoder(specOf(directory))).rejects.toThrow(
+    "its input 'past_key_values.0.key' leaves the size of a head open, and no configuration names it",
+  );
+  rmSync(directory, { recursive: true });
+});
+
 test('a model exported for one sequence runs one at a time', async () => {
   const { decoder, raw, close } = await decoderFixture({ attention: 'plain', fixed: { batch_size: 1 } });
   expect(decoder.notes).toEqual([
