@@ -1,6 +1,6 @@
 /**
- * Changes a few fields of an ONNX file's graph and copies the rest as it lies: nodes added, an input of one node exchanged, inputs and
- * outputs replaced. Weights are neither read nor encoded again.
+ * Changes a few fields of an ONNX file's graph and copies the rest as it lies: nodes added, an input of one node exchanged or an attribute
+ * left out, inputs and outputs replaced. Weights are neither read nor encoded again.
  *
  * Called by `onnx-tap.ts` and `decoder-ports.ts`. Field numbers are those of onnx.proto. Borrows the bytes it is given.
  */
@@ -29,6 +29,8 @@ export interface GraphEdit {
   readonly outputs?: readonly GraphValue[];
   /** Numbers of nodes, in the order of the file, and which of their inputs are called otherwise now. */
   readonly renamed: ReadonlyMap<number, ReadonlyMap<number, string>>;
+  /** Numbers of nodes, and the attribute that each has no more. */
+  readonly dropped?: ReadonlyMap<number, string>;
 }
 
 const GRAPH = 7;
@@ -84,10 +86,12 @@ function editContent(file: Buffer, graph: WireReader, edit: GraphEdit): Buffer[]
     kept = graph.offset;
   };
   for (; graph.next(); start = graph.offset) {
-    const renamed = graph.field === NODE ? edit.renamed.get(node++) : undefined;
-    if (renamed) {
+    const index = graph.field === NODE ? node++ : -1;
+    const renamed = edit.renamed.get(index);
+    const dropped = edit.dropped?.get(index);
+    if (renamed || dropped !== undefined) {
       const message = graph.message();
-      replace([field(NODE, renameInputs(file, message, renamed))]);
+      replace([field(NODE, changeNode(file, message, renamed, dropped))]);
     } else {
       graph.skip();
       if (graph.field === OUTPUT && edit.outputs) replace([]);
@@ -99,15 +103,33 @@ function editContent(file: Buffer, graph: WireReader, edit: GraphEdit): Buffer[]
   return parts;
 }
 
-function renameInputs(file: Buffer, node: WireReader, renamed: ReadonlyMap<number, string>): Buffer {
+function changeNode(
+  file: Buffer,
+  node: WireReader,
+  renamed: ReadonlyMap<number, string> | undefined,
+  dropped: string | undefined,
+): Buffer {
   const parts: Buffer[] = [];
   let input = 0;
   for (let start = node.offset; node.next(); start = node.offset) {
+    if (node.field === 5 && dropped !== undefined) {
+      if (attributeName(node.message()) !== dropped) parts.push(file.subarray(start, node.offset));
+      continue;
+    }
     node.skip();
-    const name = node.field === 1 ? renamed.get(input++) : undefined;
+    const name = node.field === 1 ? renamed?.get(input++) : undefined;
     parts.push(name === undefined ? file.subarray(start, node.offset) : field(1, name));
   }
   return Buffer.concat(parts);
+}
+
+function attributeName(attribute: WireReader): string {
+  let name = '';
+  while (attribute.next()) {
+    if (attribute.field === 1) name = attribute.string();
+    else attribute.skip();
+  }
+  return name;
 }
 
 function readerOf(bytes: Uint8Array): WireReader {

@@ -23,6 +23,8 @@ import { headInput } from './onnx-head.js';
 /** Version of the default operator set from which on GatherND takes `batch_dims`. */
 export const TAP_MIN_OPSET = 12;
 
+const RING = 'sliding_window_cache';
+
 const ELEMENT_TYPES = { float32: ELEMENT.FLOAT, float16: 10 } as const;
 
 /** Keys and values of one shape, which come out together. */
@@ -83,6 +85,7 @@ export function tapDecoder(bytes: Uint8Array, model: ModelSkeleton, options: Tap
     renamed.set(rotation.node, new Map([[0, isLong]]));
   }
 
+  const dropped = ringAttributes(model);
   const head = ports.numLogitsToKeep ? undefined : headInput(model, ports.logits);
   if (head !== undefined) {
     const last = name('last_hidden');
@@ -114,7 +117,7 @@ export function tapDecoder(bytes: Uint8Array, model: ModelSkeleton, options: Tap
 
   if (!kv) {
     const states = outputs.filter((value) => ports.states.some(({ present }) => present === value.name));
-    const edited = editGraph(bytes, { nodes, inputs, outputs: [logitsValue, ...states], renamed });
+    const edited = editGraph(bytes, { nodes, inputs, outputs: [logitsValue, ...states], renamed, dropped });
     return { bytes: edited, logits, indexes: new Map(), groups: [], positionIds, lastTokenOnly: head !== undefined };
   }
   const fresh = freshStates(model, kv);
@@ -151,8 +154,21 @@ export function tapDecoder(bytes: Uint8Array, model: ModelSkeleton, options: Tap
       })),
     ],
     renamed,
+    dropped,
   });
   return { bytes: edited, logits, indexes, groups, positionIds, lastTokenOnly: head !== undefined };
+}
+
+/**
+ * Attention whose keys and values would lie in a ring as long as its window at least. Without the attribute it has the same window, and
+ * takes a past of any length.
+ */
+function ringAttributes({ graph }: ModelSkeleton): ReadonlyMap<number, string> {
+  return new Map(
+    graph.nodes.flatMap(({ attributes }, index) =>
+      attributes.some(({ name, int }) => name === RING && int !== 0) ? [[index, RING] as const] : [],
+    ),
+  );
 }
 
 function constant(output: string, value: readonly number[]): NewNode {

@@ -39,8 +39,10 @@ export interface DecoderOptions {
   readonly kvType?: 'FP32' | 'FP16';
   readonly logitsType?: 'FP32' | 'FP16';
   readonly idsType?: 'INT64' | 'INT32';
-  /** Tokens that a token sees, itself among them. Plain only. */
+  /** Tokens that a token sees, itself among them. */
   readonly window?: number;
+  /** GroupQueryAttention with a window wants a past of at least that many tokens, of which later ones replace the first. */
+  readonly ring?: boolean;
   /** An input that says for how many tokens logits are wanted. */
   readonly numLogitsToKeep?: boolean;
   /** An input that says whether there is a past, as decoders merged of two have it. */
@@ -201,6 +203,8 @@ export function decoderModel(options: DecoderOptions): DecoderModel {
     const older = g.op('Slice', [joined, g.ints(0), g.ints(-3), g.ints(2)]);
     x = g.op('Add', [x, g.op('Transpose', [older], { perm: [0, 2, 1] })]);
   }
+  const local: Record<string, number> = options.window === undefined ? {} : { local_window_size: window };
+  if (options.ring) local.sliding_window_cache = 1;
   for (const [l, layer] of layers.entries()) {
     const kv = kvHeads[l]!;
     const last = options.openSize ? 'kv_cache_dim' : size;
@@ -214,7 +218,7 @@ export function decoderModel(options: DecoderOptions): DecoderModel {
     const parts = { query, key, value, pastKey, pastValue, heads, kv, size, kvType };
     const [attended, presentKey, presentValue] =
       'total' in shared
-        ? gqaAttention(g, { ...parts, ...shared, cosines, sines })
+        ? gqaAttention(g, { ...parts, ...shared, cosines, sines, local })
         : plainAttention(g, { ...parts, ...shared });
     const presentShape = ['batch_size', kv, 'total_sequence_length', last];
     g.output(`present.${layer}.key`, kvType, presentShape, presentKey!);
@@ -326,7 +330,13 @@ interface Attention {
 
 function gqaAttention(
   g: Graph,
-  a: Attention & { readonly seqlens: string; readonly total: string; readonly cosines: string; readonly sines: string },
+  a: Attention & {
+    readonly seqlens: string;
+    readonly total: string;
+    readonly cosines: string;
+    readonly sines: string;
+    readonly local: Readonly<Record<string, number>>;
+  },
 ): string[] {
   const half = (value: string): string => (a.kvType === 'FP16' ? g.cast(value, 'FP16') : value);
   const [attended, key, value] = g.ops(
@@ -343,7 +353,7 @@ function gqaAttention(
       half(a.sines),
     ],
     3,
-    { num_heads: a.heads, kv_num_heads: a.kv, do_rotary: 1 },
+    { num_heads: a.heads, kv_num_heads: a.kv, do_rotary: 1, ...a.local },
     'com.microsoft',
   );
   return [a.kvType === 'FP16' ? g.cast(attended!, 'FP32') : attended!, key!, value!];

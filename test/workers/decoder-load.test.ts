@@ -104,6 +104,21 @@ test.each([
   await refused(model, new RegExp(`^model can't generate text: ${text}: export it with sizes of batch and sequence`));
 });
 
+test('attention that would keep its window in a ring sees the same window without', async () => {
+  const options = { attention: 'gqa', window: 12 } as const;
+  const ring = await decoderFixture({ ...options, ring: true });
+  const plain = await decoderFixture(options);
+  expect([ring.decoder.layout, ring.decoder.notes]).toEqual(['right', []]);
+  const all: Driven[] = [];
+  for (const prompt of prompts(4)) all.push(await begin(ring.decoder, prompt, 5));
+  await finish(ring.decoder, all, 40);
+  for (const [i, { chosen }] of all.entries()) expect(chosen).toEqual(await plain.raw(prompts(4)[i]!, 40));
+  // What it is compared with does depend on the window.
+  const whole = await decoderFixture({ attention: 'gqa' });
+  expect(await whole.raw(prompts(4)[3]!, 40)).not.toEqual(await plain.raw(prompts(4)[3]!, 40));
+  for (const fixture of [ring, plain, whole]) await fixture.close();
+});
+
 test('the size of a head may be the configuration’s alone', async () => {
   const directory = writeDecoder({ attention: 'gqa', openSize: true });
   const decoder = await loadDecoder(specOf(directory, { headSize: 16 }));
