@@ -49,9 +49,4 @@ export class WaitingLine<Item extends Waiting> {
     if (line.size === 0) this.#clients.delete(item.clientKey);
     this.#size--;
   }
-
-  /** All, the next first; for an end. */
-  *[Symbol.iterator](): Generator<Item> {
-    for (const line of this.#clients.values()) yield* line;
-  }
 }

@@ -42,7 +42,6 @@ test('one that leaves from the middle is not missed by others, and twice is once
   line.remove(items.get('b1')!);
   line.remove(items.get('a1')!);
   expect(line.size).toBe(2);
-  expect([...line].map(({ name }) => name)).toEqual(['a2', 'b2']);
   expect(drain(line)).toEqual(['a2', 'b2']);
 });
 
