@@ -95,6 +95,13 @@ class Article(unittest.IsolatedAsyncioTestCase):
         short = await self.tokens(text_request("stories", "Once upon a time", temperature="0", max_tokens="3"))
         self.assertLessEqual(len(short), 3)
 
+    async def test_all_of_the_text_in_one_message(self):
+        request = text_request("stories", "Once upon a time", temperature="0", max_tokens="24")
+        pieces = await self.tokens(request)
+        request.parameters["stream"] = "false"
+        (whole,) = await self.tokens(request)
+        self.assertEqual(whole.token, "".join(piece.token for piece in pieces))
+
     async def test_many_at_once_write_what_each_writes_alone(self):
         prompts = [f"Once upon a time there was a {name}" for name in ("cat", "dog", "girl", "boy", "bird", "fox")]
         requests = [text_request("stories", prompt, temperature="0", max_tokens="30") for prompt in prompts]
