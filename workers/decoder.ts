@@ -203,11 +203,16 @@ function layoutsOf(
   return { layouts: slidingWindow >= contextLength ? ['holes', 'left'] : ['left'], reason: '' };
 }
 
+/**
+ * How much company may change. With FP32, FP16, and weights of 4 or 8 bits (MatMulNBits), tokens are those alone but where two lie within
+ * rounding of each other; FP16 rounds otherwise than a loop that has no room between tokens. Activations of 8 bits have one scale for a
+ * whole run, whatever serves it: there, few texts of company are those alone.
+ */
 function toleranceOf({ graph }: ModelSkeleton, { kv, logitsType }: DecoderPorts, notes: string[]): number {
   const has = (ops: readonly string[]) => graph.nodes.some(({ op }) => ops.includes(op));
   if (has(TOGETHER)) {
     notes.push(
-      'activations are rounded to 8 bits for all sequences of a step together: the text of one depends a little on the others',
+      'activations are rounded to 8 bits for all sequences of a step together: the text of one depends on the others',
     );
     return ROUNDED_TOGETHER;
   }

@@ -235,7 +235,7 @@ test('a model that rounds all rows of a run together runs them together, and say
   const { decoder, raw, close } = await decoderFixture({ attention: 'plain', roundedHead: true });
   expect(decoder.layout).toBe('holes');
   expect(decoder.notes).toEqual([
-    'activations are rounded to 8 bits for all sequences of a step together: the text of one depends a little on the others',
+    'activations are rounded to 8 bits for all sequences of a step together: the text of one depends on the others',
   ]);
   // Of one token as its prompt, so that no run has more than the plain loop's.
   const alone = await begin(decoder, [5]);

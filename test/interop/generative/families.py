@@ -39,6 +39,7 @@ COMMON = {
     "max_position_embeddings": CONTEXT,
     "tie_word_embeddings": False,
 }
+WITHOUT_GROUPS = {"head_dim": None, "num_key_value_heads": None}
 FAMILIES = [
     Family(
         "llama",
@@ -87,6 +88,35 @@ FAMILIES = [
     ),
     Family("phi3", "Phi3Config", "phi3", {"original_max_position_embeddings": CONTEXT, "head_dim": None}),
     Family("mistral", "MistralConfig", "mistral"),
+    Family("gptneox", "GPTNeoXConfig", "gpt2", WITHOUT_GROUPS, seed=5, exports=("optimum-fp32",)),
+    # The table of positions begins with two that no token has.
+    Family(
+        "opt",
+        "OPTConfig",
+        "gpt2",
+        WITHOUT_GROUPS | {"ffn_dim": 128, "intermediate_size": None, "word_embed_proj_dim": 64},
+        exports=("optimum-fp32",),
+    ),
+    # Attention knows only how far tokens are from each other.
+    Family(
+        "mpt",
+        "MptConfig",
+        "gpt2",
+        {key: None for key in COMMON}
+        | {"d_model": 64, "n_heads": 4, "n_layers": 2, "max_seq_len": CONTEXT, "expansion_ratio": 2},
+        seed=5,
+        exports=("optimum-fp32",),
+    ),
+    # Each second layer sees a window, of which there is a table for the context and no more.
+    Family(
+        "gptneo",
+        "GPTNeoConfig",
+        "gpt2",
+        WITHOUT_GROUPS
+        | {"num_layers": 2, "num_hidden_layers": None, "num_heads": 4, "num_attention_heads": None}
+        | {"attention_types": [[["global", "local"], 1]], "window_size": 16},
+        exports=("optimum-fp32",),
+    ),
 ]
 
 
