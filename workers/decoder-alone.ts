@@ -94,6 +94,9 @@ export class AloneDecoder implements Decoder {
   /** Rows hold nothing that they don't use. */
   keepBeside(): void {}
 
+  /** Nothing is held before it is used. */
+  reserve(): void {}
+
   add(): AloneRow {
     return this.#insert(this.#first);
   }

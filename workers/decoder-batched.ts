@@ -76,6 +76,10 @@ export class BatchedDecoder implements Decoder {
     this.#store.bound(this.#options.kvCacheBytes - besideBytes);
   }
 
+  reserve(rows: number, tokens: number): void {
+    this.#store.reserve(tokens, rows);
+  }
+
   add(): KvRow {
     return this.#store.add();
   }

@@ -32,6 +32,8 @@ export interface Decoder {
   fits(lengths: readonly number[], besideBytes: number): boolean;
   /** So much of the bound saved rows have from now on: what rows hold without need is given back where it would go beyond. */
   keepBeside(besideBytes: number): void;
+  /** Makes room for so many rows, of up to `tokens` each; may take as long as a run. Rows make room by themselves too, each when it needs it. */
+  reserve(rows: number, tokens: number): void;
   /** An empty row. */
   add(): DecoderRow;
   /** A row with the first `length` tokens of `saved`; all of it unless `canCut`. */

@@ -115,9 +115,9 @@ export class KvStore {
     if (this.heldBytes > maxBytes) this.#grow(this.rows.length, 1);
   }
 
-  /** Makes room for `tokens` in every row. */
-  reserve(tokens: number): void {
-    if (tokens > this.capacity) this.#grow(this.rows.length, tokens);
+  /** Makes room for `tokens` in every row, and for so many rows. */
+  reserve(tokens: number, rows = this.rows.length): void {
+    if (tokens > this.capacity || rows > this.#rowCapacity) this.#grow(Math.max(rows, this.rows.length), tokens);
   }
 
   /**

@@ -131,15 +131,22 @@ export interface ChunkSituation {
   readonly remaining: number;
   /** Streams that decode. */
   readonly running: number;
+  /** What has passed since they got their last tokens. */
+  readonly spentMs: number;
   /** Most tokens for one run. */
   readonly prefillChunk: number;
 }
 
+/** What the next prefill run may take while others decode. */
+export function chunkMs(times: RunTimes): number {
+  return STEPS_PER_CHUNK * times.decodeMs;
+}
+
 /** How many of the remaining tokens go into the next prefill run: from 1 to `remaining`. */
-export function chunkTokens({ remaining, running, prefillChunk }: ChunkSituation, times: RunTimes): number {
+export function chunkTokens({ remaining, running, spentMs, prefillChunk }: ChunkSituation, times: RunTimes): number {
   const bounded = Math.min(remaining, prefillChunk);
   if (running === 0) return bounded;
-  const within = times.decodeMs === 0 ? undefined : times.tokensWithin(STEPS_PER_CHUNK * times.decodeMs);
+  const within = times.decodeMs === 0 ? undefined : times.tokensWithin(chunkMs(times) - spentMs);
   const chunk = Math.max(LEAST_CHUNK, Math.round(within ?? FIRST_CHUNK));
   return chunk * REST >= bounded ? bounded : chunk;
 }

@@ -10,11 +10,12 @@
  */
 
 import { ServeError } from '#src/base/errors';
-import type { GenerationSpec } from '#src/runtime/generation-messages';
+import { GAUGE, type GenerationSpec } from '#src/runtime/generation-messages';
 import type { Failure } from '#src/runtime/messages';
-import type { Decoder, SavedRow } from './decoder-types.js';
+import type { Decoder } from './decoder-types.js';
 import { failureOf } from './ort-error.js';
 import { nextPrompt, type PromptTurns } from './step-policy.js';
+import { StreamsBeside } from './token-stream-beside.js';
 import { SharedPrefixes } from './token-stream-prefixes.js';
 import type { TokenStream } from './token-stream-state.js';
 import { WaitingLine } from './waiting-line.js';
@@ -31,22 +32,17 @@ const LEAST_GROWTH = 32;
 
 export class TokenSlots {
   readonly prefixes: SharedPrefixes;
-  /** Streams that had to leave the batch for others. */
-  preemptions = 0;
   readonly #decoder: Decoder;
   readonly #options: TokenSlotsOptions;
   readonly #waiting = new WaitingLine<TokenStream>();
-  readonly #resuming = new Set<TokenStream>();
-  /** The one that has stalled longest first. */
-  readonly #paused = new Set<TokenStream>();
+  readonly #beside: StreamsBeside;
   /** With a place, the one that came first first. */
   readonly #prefilling = new Set<TokenStream>();
   readonly #running = new Set<TokenStream>();
   readonly #turns: PromptTurns = { passedOver: 0 };
-  /** Of what is kept of streams without a place: of all of them, and of those whose readers stall. */
-  #savedBytes = 0;
-  #pausedBytes = 0;
   #admitted = 0;
+  /** Streams that had to leave the batch for others. */
+  #preemptions = 0;
   /** Someone left or came since nobody could be let in. */
   #changed = false;
   /** The running streams in order, until one comes or leaves. */
@@ -57,6 +53,7 @@ export class TokenSlots {
   constructor(options: TokenSlotsOptions) {
     this.#options = options;
     this.#decoder = options.decoder;
+    this.#beside = new StreamsBeside(options.decoder);
     this.prefixes = new SharedPrefixes(options.decoder, options.spec.prefixCacheBytes);
   }
 
@@ -64,21 +61,16 @@ export class TokenSlots {
     return this.#running.size + this.#prefilling.size;
   }
 
-  get waitingCount(): number {
-    return this.#waiting.size + this.#resuming.size;
-  }
-
-  get pausedCount(): number {
-    return this.#paused.size;
-  }
-
-  /** Keys and values of streams, in the batch and beside it. */
-  get usedBytes(): number {
-    return this.#decoder.usedBytes + this.#savedBytes;
-  }
-
-  get heldBytes(): number {
-    return this.#decoder.heldBytes + this.#savedBytes;
+  /** Writes what there is now. */
+  count(gauges: Float64Array): void {
+    gauges[GAUGE.running] = this.runningCount;
+    gauges[GAUGE.waiting] = this.#waiting.size + this.#beside.returningCount;
+    gauges[GAUGE.paused] = this.#beside.stalledCount;
+    // Of streams in the batch and beside it.
+    gauges[GAUGE.kvUsedBytes] = this.#decoder.usedBytes + this.#beside.bytes;
+    gauges[GAUGE.kvBytes] = this.#decoder.heldBytes + this.#beside.bytes;
+    gauges[GAUGE.preemptions] = this.#preemptions;
+    gauges[GAUGE.prefixBytes] = this.prefixes.bytes;
   }
 
   /** Streams that decode; the same array until that changes. */
@@ -100,7 +92,7 @@ export class TokenSlots {
   admit(now: number): void {
     if (!this.#changed) return;
     this.#changed = false;
-    for (let stream = oldest(this.#resuming); stream; stream = oldest(this.#resuming)) {
+    for (let stream = this.#beside.oldest; stream; stream = this.#beside.oldest) {
       if (!this.#makeRoomFor(stream)) return;
       this.#resume(stream);
     }
@@ -130,14 +122,17 @@ export class TokenSlots {
     }
   }
 
-  /** Makes sure that there is room for the next step of all that have a place; some may have lost it then. */
+  /** Makes room for the next step of all that have a place and for their whole prompts; some may have lost their places then. */
   grow(): void {
     if (this.runningCount === 0) return;
     while (!this.#fits()) {
-      if (this.#dropPaused()) continue;
+      if (this.#beside.dropStalled()) continue;
       if (this.runningCount > 1) this.#preempt(this.#youngest());
-      else if (!this.#dropSaved()) return;
+      else if (!this.#beside.dropYoungest()) return;
     }
+    let longest = 0;
+    for (const length of this.#lengths) longest = Math.max(longest, length);
+    this.#decoder.reserve(this.#lengths.length, longest);
   }
 
   /** The prompt is done and the next token chosen. */
@@ -150,34 +145,27 @@ export class TokenSlots {
 
   /** Takes a stream without credit out of the batch. */
   pause(stream: TokenStream): void {
-    this.#save(stream);
-    this.#pausedBytes += stream.saved?.byteLength ?? 0;
-    this.#paused.add(stream);
-    stream.state = 'paused';
+    const saved = this.#beside.copyOf(stream);
+    this.#giveUpPlace(stream);
+    this.#beside.stall(stream, saved);
   }
 
   /** A paused stream has credit again. */
   wake(stream: TokenStream): void {
-    if (!this.#paused.delete(stream)) return;
-    this.#pausedBytes -= stream.saved?.byteLength ?? 0;
-    this.#resuming.add(stream);
-    stream.state = 'resuming';
-    this.#changed = true;
+    if (this.#beside.wake(stream)) this.#changed = true;
   }
 
   /** Takes a stream out for good, wherever it is. Its keys and values are kept for prompts that begin like it, if `keep`. */
   leave(stream: TokenStream, keep = false): void {
     if (stream.state === 'waiting') this.#waiting.remove(stream);
-    if (this.#paused.delete(stream)) this.#pausedBytes -= stream.saved?.byteLength ?? 0;
-    this.#resuming.delete(stream);
     if (keep) this.prefixes.keep(stream);
     this.#giveUpPlace(stream);
-    this.#setSaved(stream, undefined);
+    this.#beside.remove(stream);
     stream.state = 'ended';
   }
 
   /** Whether those with a place, and one more, can have room for so many tokens more than they have. */
-  #fits(growth = 0, more?: TokenStream, besideBytes = this.#savedBytes): boolean {
+  #fits(growth = 0, more?: TokenStream, besideBytes = this.#beside.bytes): boolean {
     const lengths = this.#lengths;
     lengths.length = 0;
     for (const stream of this.#running) lengths.push(Math.min(stream.length + growth, stream.reserved));
@@ -191,9 +179,10 @@ export class TokenSlots {
     if (this.runningCount >= this.#options.spec.maxSequences) return false;
     const own = stream.saved?.byteLength ?? 0;
     const isAlone = this.runningCount === 0;
-    if (!isAlone && !this.#fits(LEAST_GROWTH, stream, this.#savedBytes - own - this.#pausedBytes)) return false;
-    while (!this.#fits(LEAST_GROWTH, stream, this.#savedBytes - own))
-      if (!this.#dropPaused() && !this.#dropSaved(stream)) break;
+    const { stalledBytes } = this.#beside;
+    if (!isAlone && !this.#fits(LEAST_GROWTH, stream, this.#beside.bytes - own - stalledBytes)) return false;
+    while (!this.#fits(LEAST_GROWTH, stream, this.#beside.bytes - own))
+      if (!this.#beside.dropStalled() && !this.#beside.dropYoungest(stream)) break;
     return true;
   }
 
@@ -203,9 +192,7 @@ export class TokenSlots {
   }
 
   #resume(stream: TokenStream): void {
-    const { saved } = stream;
-    this.#resuming.delete(stream);
-    this.#setSaved(stream, undefined);
+    const saved = this.#beside.remove(stream);
     try {
       if (saved) stream.row = this.#decoder.restore(saved, saved.length);
       if (stream.remaining === 1 && stream.chosen > 0) this.run(stream);
@@ -217,52 +204,10 @@ export class TokenSlots {
   }
 
   #preempt(stream: TokenStream): void {
-    if (stream.row) this.preemptions++;
-    this.#save(stream);
-    this.#resuming.add(stream);
-    stream.state = 'resuming';
-  }
-
-  /** Takes a stream out of the batch, and keeps what its row has. */
-  #save(stream: TokenStream): void {
-    const { row } = stream;
-    let saved: SavedRow | undefined;
-    try {
-      if (row && row.length > 0) saved = this.#decoder.save(row, row.length);
-    } catch {
-      // No memory for a copy: it is computed again.
-    }
+    if (stream.row) this.#preemptions++;
+    const saved = this.#beside.copyOf(stream);
     this.#giveUpPlace(stream);
-    this.#setSaved(stream, saved);
-  }
-
-  #setSaved(stream: TokenStream, saved: SavedRow | undefined): void {
-    const more = (saved?.byteLength ?? 0) - (stream.saved?.byteLength ?? 0);
-    stream.saved = saved;
-    if (more === 0) return;
-    this.#savedBytes += more;
-    this.#decoder.keepBeside(this.#savedBytes);
-  }
-
-  /** Gives up what is kept of the stream that has stalled longest. */
-  #dropPaused(): boolean {
-    if (this.#pausedBytes === 0) return false;
-    for (const stream of this.#paused) {
-      if (!stream.saved) continue;
-      this.#pausedBytes -= stream.saved.byteLength;
-      this.#setSaved(stream, undefined);
-      return true;
-    }
-    return false;
-  }
-
-  /** Gives up what is kept of the youngest stream that comes back, but not of `other`. */
-  #dropSaved(other?: TokenStream): boolean {
-    let youngest: TokenStream | undefined;
-    for (const stream of this.#resuming)
-      if (stream.saved && stream !== other && stream.order > (youngest?.order ?? -1)) youngest = stream;
-    if (youngest) this.#setSaved(youngest, undefined);
-    return youngest !== undefined;
+    this.#beside.preempt(stream, saved);
   }
 
   #youngest(): TokenStream {
@@ -290,10 +235,4 @@ export class TokenSlots {
     const bytes = megabytes(reserved * this.#decoder.kvBytesPerToken);
     return `a prompt of ${promptLength} tokens and up to ${reserved - promptLength} more need ${bytes} of keys and values, of ${megabytes(this.#options.spec.kvCacheBytes)} that there are`;
   }
-}
-
-function oldest(streams: Iterable<TokenStream>): TokenStream | undefined {
-  let first: TokenStream | undefined;
-  for (const stream of streams) if (!first || stream.order < first.order) first = stream;
-  return first;
 }

@@ -14,7 +14,7 @@ import type { Failure } from '#src/runtime/messages';
 import type { Decoder, DecoderRow } from './decoder-types.js';
 import type { Detokenizer } from './detokenizer.js';
 import { failureOf } from './ort-error.js';
-import { chunkTokens, RunTimes } from './step-policy.js';
+import { chunkMs, chunkTokens, RunTimes } from './step-policy.js';
 import { TokenSlots } from './token-stream-slots.js';
 import { TokenStream } from './token-stream-state.js';
 import { type RecordRing, TokenWriter } from './token-stream-writer.js';
@@ -52,6 +52,10 @@ export class StepLoop {
   #tokens = new Int32Array();
   /** When the last run ended; what passes until the next is the loop's own. */
   #idleSince: number;
+  /** When the last step ended. */
+  #decodedAt = 0;
+  /** The prompt's run was left out in this turn. */
+  #putOff = false;
   #closing = false;
 
   constructor(options: StepLoopOptions) {
@@ -75,8 +79,11 @@ export class StepLoop {
 
   /** Runs until `close`; then all streams have failed and no run is under way. */
   async run(): Promise<void> {
+    /** Nothing has happened since messages were heard last. */
+    let hasHeard = false;
     for (;;) {
-      this.#between();
+      if (!hasHeard) this.#between();
+      hasHeard = false;
       if (this.#closing) return;
       this.#slots.grow();
       const batch = this.#slots.batch;
@@ -84,10 +91,13 @@ export class StepLoop {
         await this.#decode(batch);
         this.#between();
         if (this.#closing) return;
+        // Before the prompt's run, which is shorter by what this takes.
+        this.#slots.grow();
       }
       const prompt = this.#slots.nextPrompt();
       if (prompt) await this.#prefill(prompt);
-      else if (this.#slots.batch.length === 0) {
+      else if (this.#slots.batch.length > 0) hasHeard = true;
+      else {
         await this.#options.message();
         this.#idleSince = this.#now();
       }
@@ -138,13 +148,13 @@ export class StepLoop {
 
   /** What happens between two runs. */
   #between(): void {
-    const { ring, hear } = this.#options;
+    const { ring, hear, gauges } = this.#options;
     // What was chosen goes first, and who hears of an end finds the counts without it. What is heard may have answers of its own.
-    this.#count();
+    this.#slots.count(gauges);
     ring.publish();
     hear();
     if (!this.#closing) this.#slots.admit(this.#now());
-    this.#count();
+    this.#slots.count(gauges);
     ring.publish();
   }
 
@@ -202,7 +212,11 @@ export class StepLoop {
     const row = stream.row!;
     const { remaining } = stream;
     const running = this.#slots.batch.length;
-    const tokens = chunkTokens({ remaining, running, prefillChunk: spec.prefillChunk }, this.#times);
+    const spentMs = this.#now() - this.#decodedAt;
+    // Making room took a chunk's time already: the streams that run come first, once.
+    this.#putOff = running > 0 && !this.#putOff && this.#times.decodeMs > 0 && spentMs >= chunkMs(this.#times);
+    if (this.#putOff) return;
+    const tokens = chunkTokens({ remaining, running, spentMs, prefillChunk: spec.prefillChunk }, this.#times);
     const last = tokens === remaining;
     const start = this.#started();
     try {
@@ -255,6 +269,7 @@ export class StepLoop {
   #decoded(start: number, streams: number): void {
     const { gauges } = this.#options;
     const ms = this.#ended(start);
+    this.#decodedAt = this.#idleSince;
     this.#times.decoded(ms);
     gauges[GAUGE.decodeSteps]! += 1;
     gauges[GAUGE.decodeMs]! += ms;
@@ -272,16 +287,5 @@ export class StepLoop {
   #ended(start: number): number {
     this.#idleSince = this.#now();
     return this.#idleSince - start;
-  }
-
-  #count(): void {
-    const { gauges } = this.#options;
-    gauges[GAUGE.running] = this.#slots.runningCount;
-    gauges[GAUGE.waiting] = this.#slots.waitingCount;
-    gauges[GAUGE.paused] = this.#slots.pausedCount;
-    gauges[GAUGE.kvUsedBytes] = this.#slots.usedBytes;
-    gauges[GAUGE.kvBytes] = this.#slots.heldBytes;
-    gauges[GAUGE.preemptions] = this.#slots.preemptions;
-    gauges[GAUGE.prefixBytes] = this.#slots.prefixes.bytes;
   }
 }

@@ -6,6 +6,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { KvLayout } from '../../src/runtime/generation-messages.js';
 import type { Decoder, DecoderRow, SavedRow } from '../../workers/decoder-types.js';
+import { capacityFor, rowsFor } from '../../workers/kv-layout.js';
 
 export const VOCABULARY = 61;
 
@@ -41,6 +42,8 @@ export interface MemoryDecoderOptions {
   readonly capacity?: number;
   /** What runs take, by a clock that only they move. */
   readonly msOfRun?: (run: DecoderRun) => number;
+  /** The same of making room, where rows have so many tokens. */
+  readonly msOfRoom?: (tokens: number) => number;
 }
 
 export class MemoryDecoder implements Decoder {
@@ -59,6 +62,9 @@ export class MemoryDecoder implements Decoder {
   /** The time by that clock. */
   nowMs = 1;
   readonly #msOfRun: (run: DecoderRun) => number;
+  readonly #msOfRoom: (tokens: number) => number;
+  #room = 0;
+  #tokens = 0;
   readonly #capacity: number;
   #logits = new Float32Array();
 
@@ -67,11 +73,13 @@ export class MemoryDecoder implements Decoder {
     canCut = true,
     capacity = Number.POSITIVE_INFINITY,
     msOfRun = () => 1,
+    msOfRoom = () => 0,
   }: MemoryDecoderOptions = {}) {
     this.layout = layout;
     this.canCut = canCut;
     this.#capacity = capacity;
     this.#msOfRun = msOfRun;
+    this.#msOfRoom = msOfRoom;
   }
 
   get usedBytes(): number {
@@ -86,6 +94,14 @@ export class MemoryDecoder implements Decoder {
 
   fits(lengths: readonly number[], besideBytes: number): boolean {
     return lengths.reduce((sum, each) => sum + each, besideBytes / this.kvBytesPerToken) <= this.#capacity;
+  }
+
+  reserve(rows: number, tokens: number): void {
+    const [room, capacity] = [rowsFor(rows, 64), capacityFor(tokens, 1e6)];
+    if (room <= this.#room && capacity <= this.#tokens) return;
+    this.#room = Math.max(room, this.#room);
+    this.#tokens = Math.max(capacity, this.#tokens);
+    this.nowMs += this.#msOfRoom(this.usedBytes / this.kvBytesPerToken);
   }
 
   keepBeside(besideBytes: number): void {

@@ -26,7 +26,7 @@ test.each([
   ['a larger one does not', 132, 1, learned(2, 0.1, 10, MIXED), 105],
   ['the last token alone', 1, 3, learned(2, 0.1, 10, MIXED), 1],
 ])('%s', (_name, remaining, running, times, expected) => {
-  expect(chunkTokens({ remaining, running, prefillChunk: 256 }, times)).toBe(expected);
+  expect(chunkTokens({ remaining, running, spentMs: 0, prefillChunk: 256 }, times)).toBe(expected);
 });
 
 test('repeated runs of the length that was said come to the target, whatever was known before', () => {
@@ -38,7 +38,7 @@ test('repeated runs of the length that was said come to the target, whatever was
     const times = learned(fixedMs, msPerToken, 10, [256]);
     let tokens = 0;
     for (let run = 0; run < 12; run++) {
-      tokens = chunkTokens({ remaining: 100_000, running: 1, prefillChunk: 100_000 }, times);
+      tokens = chunkTokens({ remaining: 100_000, running: 1, spentMs: 0, prefillChunk: 100_000 }, times);
       times.prefilled(tokens, fixedMs + tokens * msPerToken);
     }
     expect(fixedMs + tokens * msPerToken).toBeGreaterThan(11);
@@ -66,7 +66,7 @@ test.each([3, 10, 100])(
       const runs = learned(15, 4, 60, []);
       for (const [index, tokens] of lengths.entries())
         runs.prefilled(tokens, (15 + 4 * tokens) * (index === bad ? times : 1));
-      const chunk = chunkTokens({ remaining: 1000, running: 8, prefillChunk: 256 }, runs);
+      const chunk = chunkTokens({ remaining: 1000, running: 8, spentMs: 0, prefillChunk: 256 }, runs);
       expect(chunk).toBeGreaterThanOrEqual(12);
       expect(chunk).toBeLessThanOrEqual(18);
     }
@@ -81,4 +81,10 @@ test('the shortest prompt is next, but every fourth run is for the one that came
   prompts[0] = { remaining: 10 };
   expect([1, 2].map(next)).toEqual([0, 0]);
   expect(nextPrompt([], turns)).toBeUndefined();
+});
+
+test('what has passed since the last step is taken from the chunk, and a few tokens get in all the same', () => {
+  const times = learned(2, 0.1, 10, MIXED);
+  const chunk = (spentMs: number) => chunkTokens({ remaining: 1000, running: 8, spentMs, prefillChunk: 256 }, times);
+  expect([0, 5, 12, 500].map(chunk)).toEqual([105, 55, LEAST_CHUNK, LEAST_CHUNK]);
 });

@@ -23,8 +23,8 @@ let harness: LoopHarness<MemoryDecoder>;
 /** Each stream's first token and the time of its last change, by the clock. */
 const arrivals = new Map<Heard, number[]>();
 
-function open(msOfRun: (run: DecoderRun) => number, maxSequences = 16): void {
-  const decoder = new MemoryDecoder({ msOfRun });
+function open(msOfRun: (run: DecoderRun) => number, maxSequences = 16, msOfRoom = (_tokens: number) => 0): void {
+  const decoder = new MemoryDecoder({ msOfRun, msOfRoom });
   arrivals.clear();
   harness = new LoopHarness(decoder, { maxSequences, contextLength: 4096, prefillChunk: 256 }, () => decoder.nowMs);
 }
@@ -57,7 +57,13 @@ const quantile = (values: readonly number[], part: number): number =>
 test.each(MODELS)(
   'streams of a model with %s have no long gaps while prompts of 300 tokens come in',
   async (_name, times) => {
-    open((run) => msOf(times, run));
+    // Copying what there is costs about what a token of a prompt does, for a hundred tokens.
+    const perCopy = times.msPerPromptToken / 80;
+    open(
+      (run) => msOf(times, run),
+      16,
+      (tokens) => tokens * perCopy,
+    );
     const running = Array.from({ length: 8 }, () => start(10, 300));
     let coming = 0;
     harness.onBetween = () => {
@@ -147,4 +153,24 @@ test('a long prompt is worked on while short ones keep coming', async () => {
   await harness.settled();
   expect(first).toBeGreaterThan(0);
   expect(first).toBeLessThan(200);
+});
+
+test('a prompt for which room has to be made waits a step longer, and those that run no longer than for a chunk', async () => {
+  const [, times] = MODELS[0]!;
+  open(
+    (run) => msOf(times, run),
+    16,
+    () => 90,
+  );
+  const running = Array.from({ length: 8 }, () => start(10, 40));
+  harness.onBetween = () => {
+    look();
+    if (running[7]!.tokens.length === 10 && arrivals.size === 8) start(300, 2);
+  };
+  await harness.settled();
+  const at = arrivals.get(running[0]!)!;
+  const gaps = at.slice(10).map((time, index) => time - at[9 + index]!);
+  const step = msOf(times, { kind: 'decode', size: 8 });
+  expect(Math.max(...gaps)).toBeGreaterThan(90);
+  expect(Math.max(...gaps) / step).toBeLessThan(3);
 });

@@ -18,7 +18,8 @@ function open(
   spec: Partial<StepLoopOptions['spec']> = {},
   decoder: MemoryDecoderOptions = {},
 ): LoopHarness<MemoryDecoder> {
-  harness = new LoopHarness(new MemoryDecoder(decoder), spec);
+  const model = new MemoryDecoder(decoder);
+  harness = new LoopHarness(model, spec, () => model.nowMs);
   return harness;
 }
 
