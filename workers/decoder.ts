@@ -135,7 +135,9 @@ async function loadAlone(
   { bytes, notes }: { bytes: Uint8Array; notes: readonly string[] },
 ): Promise<Decoder> {
   const tap = tapDecoder(bytes, model, { ports, kv: undefined, counted: undefined, outputs });
-  const session = await sessionOf(spec, model, { bytes, tap });
+  // Every length of a sequence is another shape, for each of which ONNX Runtime would keep a plan of its memory.
+  const options = { ...spec.options, enableMemPattern: false };
+  const session = await sessionOf({ ...spec, options }, model, { bytes, tap });
   try {
     const decoder = new AloneDecoder({ session, ports, logits: tap.logits, ...sizesOf(spec) });
     decoder.vocabularySize = await vocabularyOf(decoder);

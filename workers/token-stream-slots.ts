@@ -78,6 +78,11 @@ export class TokenSlots {
     return (this.#batch ??= [...this.#running]);
   }
 
+  /** Some stream with a place has prompt left. */
+  get hasPrompt(): boolean {
+    return this.#prefilling.size > 0;
+  }
+
   /** The stream whose prompt is worked on next; asked once for each run. */
   nextPrompt(): TokenStream | undefined {
     return nextPrompt(this.#prefilling, this.#turns);

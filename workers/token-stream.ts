@@ -18,6 +18,7 @@ import { chunkMs, chunkTokens, RunTimes } from './step-policy.js';
 import { TokenSlots } from './token-stream-slots.js';
 import { TokenStream } from './token-stream-state.js';
 import { type RecordRing, TokenWriter } from './token-stream-writer.js';
+import { TokenTeller } from './token-teller.js';
 
 export interface StepLoopOptions {
   readonly decoder: Decoder;
@@ -43,6 +44,7 @@ export class StepLoop {
   readonly #decoder: Decoder;
   readonly #slots: TokenSlots;
   readonly #writer: TokenWriter;
+  readonly #teller: TokenTeller;
   readonly #times = new RunTimes();
   readonly #now: () => number;
   readonly #streams = new Map<number, TokenStream>();
@@ -64,6 +66,7 @@ export class StepLoop {
     this.#decoder = decoder;
     this.#now = options.now ?? nowMs;
     this.#idleSince = this.#now();
+    this.#teller = new TokenTeller(ring);
     this.#slots = new TokenSlots({
       decoder,
       spec,
@@ -113,6 +116,7 @@ export class StepLoop {
         code: 'INVALID_ARGUMENT',
         message: `${problem}, expected 1 to ${contextLength - 1}: the context is ${contextLength} with the text`,
       });
+      this.#teller.hurry();
       return;
     }
     const stream = new TokenStream(message, contextLength);
@@ -127,6 +131,7 @@ export class StepLoop {
     this.#streams.delete(number);
     this.#slots.leave(stream, true);
     this.#writer.cancelled(number);
+    this.#teller.hurry();
   }
 
   credit(number: number, deltas: number): void {
@@ -138,6 +143,7 @@ export class StepLoop {
 
   close(): void {
     this.#closing = true;
+    this.#teller.hurry();
     for (const stream of this.#streams.values()) {
       this.#slots.leave(stream);
       this.#writer.fail(stream.number, SHUTTING_DOWN);
@@ -148,14 +154,19 @@ export class StepLoop {
 
   /** What happens between two runs. */
   #between(): void {
-    const { ring, hear, gauges } = this.#options;
+    const { hear, gauges } = this.#options;
     // What was chosen goes first, and who hears of an end finds the counts without it. What is heard may have answers of its own.
     this.#slots.count(gauges);
-    ring.publish();
+    this.#tell();
     hear();
     if (!this.#closing) this.#slots.admit(this.#now());
     this.#slots.count(gauges);
-    ring.publish();
+    this.#tell();
+  }
+
+  #tell(): void {
+    const stepIsNext = !this.#closing && this.#slots.batch.length > 0 && !this.#slots.hasPrompt;
+    this.#teller.tell(this.#idleSince, this.#times.decodeMs, stepIsNext);
   }
 
   async #decode(batch: readonly TokenStream[]): Promise<void> {
@@ -250,7 +261,11 @@ export class StepLoop {
       if (this.#writer.next(stream, logits)) {
         this.#streams.delete(stream.number);
         this.#slots.leave(stream, true);
-      } else if (stream.credit <= 0) this.#slots.pause(stream);
+        this.#teller.hurry();
+      } else if (stream.credit <= 0) {
+        this.#slots.pause(stream);
+        this.#teller.hurry();
+      }
     } catch (error) {
       this.#fail(stream, failureOf(error, 'run'));
     }
@@ -264,6 +279,7 @@ export class StepLoop {
   #failed(stream: TokenStream, failure: Failure): void {
     this.#streams.delete(stream.number);
     this.#writer.fail(stream.number, failure);
+    this.#teller.hurry();
   }
 
   #decoded(start: number, streams: number): void {

@@ -249,8 +249,6 @@ export class GenerationLoader {
     return sessionOptions(raw, group!, name, {
       ...sessionDefaults,
       intraOpNumThreads: generation.intraOpNumThreads,
-      // Every length of a sequence is another shape.
-      enableMemPattern: false,
     });
   }
 }

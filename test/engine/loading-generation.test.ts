@@ -111,7 +111,7 @@ test('options and parameters reach its thread', async () => {
   const { engine } = await start(repository);
   const spec = (model: string) => engine.readyModels().find(({ name }) => name === model)!.generation!.spec;
   expect(spec('plain')).toMatchObject({ maxSequences: 8, kvCacheBytes: 1 << 28, contextLength: 512 });
-  expect(spec('plain').options).toMatchObject({ intraOpNumThreads: 1, enableMemPattern: false });
+  expect(spec('plain').options).toMatchObject({ intraOpNumThreads: 1, enableMemPattern: true });
   expect(spec('own')).toMatchObject({
     maxSequences: 2,
     kvCacheBytes: 4_000_000,
