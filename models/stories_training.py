@@ -115,10 +115,17 @@ def loss_of(model: nn.Module, ids: Tensor, weights: Tensor) -> Tensor:
     return (each * counts).sum() / counts.sum()
 
 
-def train(tokenizer: Tokenizer, shape: Shape, steps: int, minutes: float, seed: int) -> Decoder:
-    """The trained decoder. After the rows of noise, three steps in four have rows of half the context, the fourth whole ones."""
+def train(
+    tokenizer: Tokenizer, shape: Shape, steps: int, minutes: float, seed: int, trained: dict[str, np.ndarray] | None = None
+) -> Decoder:
+    """The trained decoder. After the rows of noise, three steps in four have rows of half the context, the fourth whole ones.
+
+    With weights of an earlier run it goes on from them, at half the rate and without noise.
+    """
     torch.manual_seed(seed)
     model = Decoder(shape)
+    for name, value in (trained or {}).items():
+        model.table[name.replace(".", "/")].data.copy_(torch.from_numpy(value))
     run = torch.compile(model, dynamic=False)
     matrices = [value for name, value in model.table.items() if value.ndim == 2 and "embed" not in name]
     others = [value for name, value in model.table.items() if value.ndim == 1 or "embed" in name]
@@ -126,9 +133,9 @@ def train(tokenizer: Tokenizer, shape: Shape, steps: int, minutes: float, seed: 
         torch.optim.Muon(matrices, lr=0.02, momentum=0.95, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=0.004, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    peaks = [optimizer.param_groups[0]["lr"] * (0.5 if trained else 1) for optimizer in optimizers]
     rows, began, seen, step, done, recent = Rows(tokenizer, seed), time.time(), 0, 0, 0.0, 0.0
-    noisy = True
+    noisy = trained is None
     while done < 1:
         done = max((step + 1) / steps, (time.time() - began) / (60 * minutes))
         share = min(1.0, (step + 1) / 50, max(0.02, (1 - done) / 0.6))
