@@ -36,5 +36,10 @@ test('a stamp of another thread that seems earlier never makes a phase negative'
 
 test('the header follows the Server-Timing grammar and ends in the total', () => {
   const text = timelineOf(FULL).serverTiming();
-  expect(text).toMatch(/^(\w+;dur=\d+\.\d{3}, ){9}total;dur=36\.000$/);
+  expect(text).toMatch(/^(\w+;dur=\d+\.\d{3}, ){10}total;dur=36\.000$/);
+});
+
+test('only generated text has a prefill in its header', () => {
+  expect(timelineOf({ ...FULL, firstToken: 0 }).serverTiming()).not.toContain('prefill');
+  expect(timelineOf(FULL).serverTiming()).toContain('dispatch;dur=5.000, prefill;dur=2.000, compute;dur=4.000');
 });
