@@ -66,9 +66,22 @@ class Embeddings(unittest.TestCase):
             with self.subTest(body=body), self.assertRaises(error) as caught:
                 self.client.embeddings.create(**body)
             self.assertEqual((caught.exception.code, caught.exception.param), (code, param))
-        with self.assertRaises(openai.APIStatusError) as caught:
+        with self.assertRaises(openai.BadRequestError) as caught:
             self.client.chat.completions.create(model="sentences", messages=[{"role": "user", "content": "hi"}])
-        self.assertEqual(caught.exception.status_code, 501)
+        self.assertEqual(caught.exception.param, "model")
+
+    def test_a_chat_streams_and_says_what_it_used(self):
+        question = [{"role": "user", "content": "What is 3 plus 4?"}]
+        whole = self.client.chat.completions.create(model="stories", messages=question, temperature=0)
+        self.assertIn("7", whole.choices[0].message.content)
+        chunks = list(
+            self.client.chat.completions.create(
+                model="stories", messages=question, temperature=0, stream=True, stream_options={"include_usage": True}
+            )
+        )
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        self.assertEqual(text, whole.choices[0].message.content)
+        self.assertEqual(chunks[-1].usage.completion_tokens, whole.usage.completion_tokens)
 
     def test_models_are_listed_and_found(self):
         names = [model.id for model in self.client.models.list()]
