@@ -12,8 +12,8 @@
  * belongs to main, the rest to the writer. `woken` is 1 from the writer's wake-up until main looks: while main is behind, no more come.
  *
  * The wake-up is an empty message on the worker's port. Measured by turns (bench/token-queue.ts; both threads together, 1, 8 and 32 streams
- * a step): with Atomics.waitAsync in its place 1.19, 1.17 and 1.23 times as much; a plain port with one flat array a step 1.01, 0.91 and
- * 0.99; with objects 1.29, 1.18 and 1.74.
+ * a step): with Atomics.waitAsync in its place 1.02, 1.03 and 1.08 times as much; a plain port with one flat array a step 1.07, 0.90 and
+ * 1.05; with objects 1.13, 1.13 and 1.66.
  *
  * Called by `runtime/token-stream-worker.ts` (reader) and `workers/token-stream-worker.ts` (writer). Owns the bytes; must not know what a
  * stream is. Records as `generation-messages.ts` lays them out.
