@@ -39,7 +39,7 @@ interface PeerReply {
 
 async function run({ quick }: BenchOptions): Promise<Figures> {
   if (!existsSync(join(PEERS, 'node_modules'))) {
-    throw new BenchError('the peers are not installed: npm ci --prefix bench/peers (half a gigabyte)');
+    throw new BenchError('the peers are not installed: npm install --prefix bench/peers (half a gigabyte)');
   }
   const directory = workDirectory();
   writeLlamaFolder(join(directory, 'llama'), SMOLLM2_135M);

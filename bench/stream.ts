@@ -52,7 +52,7 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
   const repository = workDirectory();
   const shipped = join(repository, 'stories');
   cpSync(join(import.meta.dirname, '../models/stories'), shipped, { recursive: true });
-  const tiny: Served = { name: 'stories', file: join(shipped, shippedFile()), prompt: 'tell me more '.repeat(40) };
+  const tiny: Served = { name: 'stories', file: join(shipped, 'onnx/model.onnx'), prompt: 'tell me more '.repeat(40) };
   const large: Served = {
     name: 'llama-135m',
     file: writeLlamaFolder(join(repository, 'llama-135m'), SMOLLM2_135M),
@@ -77,11 +77,6 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
     others.end();
     await stop();
   }
-}
-
-/** The file of models/stories that its configuration names. */
-function shippedFile(): string {
-  return 'onnx/model.onnx';
 }
 
 type Ask = ReturnType<typeof asker>;
