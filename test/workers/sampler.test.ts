@@ -7,27 +7,7 @@ import { Draw } from '../../workers/sampler-draw.js';
 import { exponential, falling, logSumExponential, REACH } from '../../workers/sampler-exponential.js';
 import { Random } from '../../workers/sampler-random.js';
 import { LargestOfRow } from '../../workers/sampler-top.js';
-
-const GREEDY: Sampling = {
-  maxTokens: 100,
-  minTokens: 0,
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  seed: [0, 1],
-  logprobs: -1,
-  stop: [],
-  stopTokenIds: [],
-  eosTokenIds: [],
-  suppressTokenIds: [],
-  logitBias: [],
-  skipSpecialTokens: true,
-  includeStop: false,
-};
+import { GREEDY } from '../support/step-loop.js';
 
 const samplerOf = (sampling: Partial<Sampling>, prompt: readonly number[] = [], size = 1000): Sampler =>
   new Sampler({ ...GREEDY, ...sampling }, Int32Array.from(prompt), size);
