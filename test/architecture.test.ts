@@ -37,7 +37,10 @@ function rank(file: string): number {
   if (file.startsWith('src/runtime/')) return 1;
   if (file.startsWith('workers/')) return 2;
   if (file.startsWith('src/engine/')) return 2;
-  if (file.startsWith('src/grpc/') || file.startsWith('src/rest/')) return 3;
+  if (/^src\/(grpc|rest|tracing)\//.test(file)) return 3;
+  // The client stands beside the server: it knows the base alone. The bench is made of it.
+  if (file.startsWith('src/client/')) return 1;
+  if (file.startsWith('src/bench/')) return 3;
   return 4;
 }
 
@@ -86,6 +89,16 @@ test("workers know the base and the runtime's messages, and nobody imports worke
   expect(internal.filter(({ from, to }) => from.startsWith('src/') && to.startsWith('workers/'))).toEqual([]);
 });
 
+test('the client knows the base alone, the bench the client and the base, and the server neither', () => {
+  const inside = (file: string) => /^src\/(client|bench)\//.exec(file)?.[1];
+  const allowed = { client: /^src\/(client|base)\//, bench: /^src\/(bench|client|base)\// };
+  const bad = internal.filter(({ from, to }) => {
+    const part = inside(from) as 'client' | 'bench' | undefined;
+    return part ? !allowed[part].test(to) : inside(to) && from !== 'src/main.ts';
+  });
+  expect(bad).toEqual([]);
+});
+
 test('there are no cycles, types included', () => {
   const state = new Map<string, 'open' | 'done'>();
   const cycles: string[] = [];
@@ -105,8 +118,16 @@ test('there are no cycles, types included', () => {
 
 /** Where a package may be imported. */
 const HOMES: Record<string, RegExp> = {
-  '@grpc/grpc-js': /^src\/grpc\//,
-  '@grpc/proto-loader': /^src\/grpc\//,
+  '@grpc/grpc-js': /^src\/(grpc|client)\//,
+  '@grpc/proto-loader': /^src\/(grpc|client)\//,
+  undici: /^src\/(client|bench)\//,
+  '@opentelemetry/api': /^src\/(tracing|client)\//,
+  '@opentelemetry/sdk-trace': /^src\/tracing\//,
+  '@opentelemetry/resources': /^src\/tracing\//,
+  '@opentelemetry/exporter-trace-otlp-proto': /^src\/tracing\//,
+  'cli-table3': /^src\/bench\//,
+  'd3-scale': /^src\/bench\//,
+  'd3-shape': /^src\/bench\//,
   '@grpc/reflection': /^src\/grpc\//,
   'grpc-health-check': /^src\/grpc\//,
   fastify: /^src\/rest\//,
@@ -120,7 +141,7 @@ const HOMES: Record<string, RegExp> = {
   protobufjs: /^(src\/base\/pbtxt|src\/grpc\/|workers\/)/,
   pino: /^src\/base\/log\.ts$/,
   'prom-client': /^src\/base\/metrics\.ts$/,
-  commander: /^src\/base\/(config|options|option-kind)\.ts$/,
+  commander: /^src\/(base\/(config|options|option-kind)\.ts$|bench\/)/,
 };
 
 const packageOf = (specifier: string) => /^(node:[\w/]+|@[^/]+\/[^/]+|[^/]+)/.exec(specifier)![0];

@@ -3,7 +3,7 @@
  *
  * Called by typed-contents.ts only, which has counted the elements and made memory of the right size.
  */
-import type { WireReader } from './wire-reader.js';
+import type { WireReader } from '../base/wire-reader.js';
 
 /** Writes the elements of one tensor's one typed field, run by run, into the memory made for them. */
 export class ElementWriter {

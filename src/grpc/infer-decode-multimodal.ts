@@ -7,11 +7,11 @@
 import { isUtf8 } from 'node:buffer';
 import { nowMs } from '../base/clock.js';
 import { invalid, printable } from '../base/errors.js';
+import { DELIMITED, FIXED32, WireReader } from '../base/wire-reader.js';
 import type { DecodedInfer, DecodedInput } from './decoded-infer.js';
 import { copyBytes } from './element-writer.js';
 import { elementInPlace, MAX_TENSORS, NO_PARAMETERS, readName, tooMany } from './infer-fields.js';
 import { readInferRequestV1 } from './infer-request-v1.js';
-import { DELIMITED, FIXED32, WireReader } from './wire-reader.js';
 
 /** Throws INVALID_ARGUMENT, RESOURCE_EXHAUSTED and WireError. Writes to `bytes`. */
 export function decodeMultimodalInferRequest(bytes: Buffer): DecodedInfer {

@@ -6,10 +6,10 @@
  */
 import { nowMs } from '../base/clock.js';
 import { printable } from '../base/errors.js';
+import { WireReader } from '../base/wire-reader.js';
 import type { DecodedInfer, DecodedInput } from './decoded-infer.js';
 import { elementInPlace, NO_PARAMETERS, readName, readShape } from './infer-fields.js';
 import { readInferRequestV1 } from './infer-request-v1.js';
-import { WireReader } from './wire-reader.js';
 
 /** Throws INVALID_ARGUMENT, RESOURCE_EXHAUSTED and WireError. Writes to `bytes`. */
 export function decodeModelInferRequestV1(bytes: Buffer): DecodedInfer {

@@ -6,6 +6,7 @@
  */
 import { nowMs } from '../base/clock.js';
 import { invalid, printable, ServeError } from '../base/errors.js';
+import { WireReader } from '../base/wire-reader.js';
 import type { Parameters } from '../engine/types.js';
 import type { DecodedInfer, DecodedOutput } from './decoded-infer.js';
 import {
@@ -19,7 +20,6 @@ import {
   tooMany,
 } from './infer-fields.js';
 import { TypedContents } from './typed-contents.js';
-import { WireReader } from './wire-reader.js';
 
 /** Throws INVALID_ARGUMENT, UNIMPLEMENTED, RESOURCE_EXHAUSTED and WireError. */
 export function decodeModelInferRequest(bytes: Buffer): DecodedInfer {

@@ -4,8 +4,9 @@
  * Called from within the engine's `onResponse`; `unary.ts` (or `stream-reply.ts`) asks for `byteLength`, takes memory for the frame, and has `copy` write into
  * it while the outputs are still lent. So tensor bytes are copied exactly once. Must not keep the response.
  */
+
+import { int64Bytes, textBytes, varintBytes, WireWriter } from '../base/wire-writer.js';
 import type { InferOutput, InferResponse } from '../engine/types.js';
-import { int64Bytes, textBytes, varintBytes, WireWriter } from './wire-writer.js';
 
 /** A message that knows its size and writes itself; a Buffer is one, too. */
 export interface EncodedResponse {

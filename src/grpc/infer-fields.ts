@@ -5,8 +5,8 @@
  * millions of objects. Meaning (is there such an input, is this a priority) is the engine's and not looked at here.
  */
 import { invalid, printable } from '../base/errors.js';
+import { DELIMITED, FIXED64, VARINT, WireReader } from '../base/wire-reader.js';
 import type { Parameters } from '../engine/types.js';
-import { DELIMITED, FIXED64, VARINT, WireReader } from './wire-reader.js';
 
 /** Inputs, requested outputs and raw entries of one request, each. */
 export const MAX_TENSORS = 256;

@@ -3,6 +3,8 @@
  *
  * Called by their decoders, which say how an input is read. Owns the caps on how many there may be.
  */
+
+import type { WireReader } from '../base/wire-reader.js';
 import type { DecodedInput } from './decoded-infer.js';
 import {
   MAX_PARAMETERS,
@@ -14,7 +16,6 @@ import {
   readVersionV1,
   tooMany,
 } from './infer-fields.js';
-import type { WireReader } from './wire-reader.js';
 
 /** Reads the whole message. Throws INVALID_ARGUMENT, RESOURCE_EXHAUSTED, WireError and whatever `readInput` throws. */
 export function readInferRequestV1(reader: WireReader, readInput: (reader: WireReader) => DecodedInput) {

@@ -4,10 +4,11 @@
  * Called from within the engine's `onResponse`, as `infer-encode.ts`, whose responses lie in the first of them. Each is written once,
  * into its frame; the parameters that all responses have are bytes made once. Must not keep a response.
  */
+
+import { WireWriter } from '../base/wire-writer.js';
 import type { InferOutput, InferResponse } from '../engine/types.js';
 import { delimited, encodeParametrizedResponse, textField } from './infer-encode.js';
 import type { ReplyBytes } from './unary.js';
-import { WireWriter } from './wire-writer.js';
 
 /** Which request a message is about, as it came. */
 export interface RequestRef {

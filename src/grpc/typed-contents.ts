@@ -6,8 +6,8 @@
  * are one packed run of floats already are the raw layout and are not copied at all.
  */
 import { invalid, printable, ServeError } from '../base/errors.js';
+import { DELIMITED, FIXED32, FIXED64, VARINT, type WireReader } from '../base/wire-reader.js';
 import { copyBytes, countVarints, ElementWriter } from './element-writer.js';
-import { DELIMITED, FIXED32, FIXED64, VARINT, type WireReader } from './wire-reader.js';
 
 /**
  * Varint bytes of typed contents in one request. They are read one by one on the main thread, at some 4 ns each, and can grow

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import { ServeError } from '../../src/base/errors.js';
+import { WireError } from '../../src/base/wire-reader.js';
 import type { DecodedInfer } from '../../src/grpc/decoded-infer.js';
 import { decodeModelInferRequest } from '../../src/grpc/infer-decode.js';
 import { decodeMultimodalInferRequest } from '../../src/grpc/infer-decode-multimodal.js';
 import { decodeModelInferRequestV1 } from '../../src/grpc/infer-decode-v1.js';
-import { WireError } from '../../src/grpc/wire-reader.js';
 import {
   emitInput,
   emitMultimodal,

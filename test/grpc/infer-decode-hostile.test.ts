@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { MAX_FIELDS, WireError } from '../../src/base/wire-reader.js';
 import { decodeModelInferRequest } from '../../src/grpc/infer-decode.js';
 import { MAX_MADE_BYTES, MAX_VARINT_BYTES } from '../../src/grpc/typed-contents.js';
-import { MAX_FIELDS, WireError } from '../../src/grpc/wire-reader.js';
 import { refusalOf } from './refusal.js';
 import { contents, delimited, fixed32, input, integer, repeat, tag, varint } from './wire.js';
 

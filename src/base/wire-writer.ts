@@ -1,10 +1,10 @@
 /**
  * Writes the protobuf wire format into memory that the caller has sized exactly.
  *
- * Called by the response encoder. It allocates nothing and checks nothing but the end result: a wrong size is our own bug.
+ * Called by the encoders of the gRPC front end and of the client. It allocates nothing and checks nothing but the end result: a wrong size is our own bug.
  */
 import assert from 'node:assert';
-import { copyBytes } from '../base/copy-bytes.js';
+import { copyBytes } from './copy-bytes.js';
 
 /** Longer strings are left to native code. */
 const SHORT_TEXT = 32;

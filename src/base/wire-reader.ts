@@ -1,10 +1,10 @@
 /**
  * Reads the protobuf wire format from one received message: tags, varints, lengths, strings, unknown fields.
  *
- * Called by the decoders of this folder; one reader per message. It owns a position and a limit, never memory. It must not know a
+ * Called by the decoders of the gRPC front end and of the client; one reader per message. It owns a position and a limit, never memory. It must not know a
  * message type, and must stay linear and bounded for any bytes: what the format forbids is a {@link WireError}, never a guess.
  */
-import { ServeError } from '../base/errors.js';
+import { ServeError } from './errors.js';
 
 /** Bytes that are not a protobuf message. It is the sender's bug or attack; gRPC's libraries answer such with INTERNAL. */
 export class WireError extends ServeError {
