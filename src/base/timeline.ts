@@ -52,6 +52,9 @@ export class Timeline {
   encoded = 0;
   /** Requests' rows that ran together, 0 when nothing ran. */
   batchSize = 0;
+  /** Bytes of the tensors that the model was given and gave, in raw form; 0 when nothing ran. */
+  inputBytes = 0;
+  outputBytes = 0;
 
   constructor(firstByte: number) {
     this.firstByte = firstByte;

@@ -55,6 +55,7 @@ export class Answers {
       timeline.computeStart = result.computeStart;
       timeline.computeEnd = result.computeEnd;
       timeline.batchSize = rows;
+      timeline.inputBytes = entry.byteLength;
       let outputs = parts[i]!;
       if (entry.state !== 'cancelled' && entry.request.outputs.some(isAskedAsClasses)) {
         try {
@@ -64,6 +65,7 @@ export class Answers {
           continue;
         }
       }
+      for (const { data } of outputs) timeline.outputBytes += data.byteLength;
       timeline.scattered = nowMs();
       if (this.#end(entry)) this.#respond(model, entry, outputs);
       if (!batch.aside && entry.state === 'done') model.statistics.succeeded(entry.rows, timeline, nowMs());

@@ -6,6 +6,7 @@
  */
 import { ServeError } from '../base/errors.js';
 import type { Engine } from '../engine/types.js';
+import { type AdviceSource, adviceReply } from './advice-reply.js';
 import { readBody } from './body-reader.js';
 import type { Exchange } from './exchange.js';
 import { createGenerateHandler } from './generate-route.js';
@@ -18,6 +19,8 @@ import { HttpError } from './status.js';
 export interface RouteOptions extends InferOptions {
   /** True while the server stops: not ready any more. */
   draining(): boolean;
+  /** Undefined where the server keeps no budget. */
+  readonly advice?: AdviceSource | undefined;
 }
 
 /** Bytes of a control request's body. */
@@ -69,6 +72,11 @@ export function createRoutes(options: RouteOptions): Route[] {
     ...perModel('GET', '/stats', (exchange, { model, version }) => {
       exchange.sendJson(200, { model_stats: engine.modelStatistics(model, version) });
     }),
+    {
+      method: 'GET',
+      path: '/v2/models/:model/advice',
+      handle: (exchange, { model }) => advise(exchange, options, model),
+    },
     { method: 'POST', path: '/v2/repository/index', handle: (exchange) => repositoryIndex(exchange, options) },
     ...openAiRoutes(options),
     ...refusedRoutes(),
@@ -90,6 +98,18 @@ function serverMetadata(exchange: Exchange, engine: Engine): void {
 function modelList(exchange: Exchange, engine: Engine): void {
   const names = new Set(engine.repositoryIndex(true).map((entry) => entry.name));
   exchange.sendJson(200, { models: [...names] });
+}
+
+function advise(exchange: Exchange, { engine, advice }: RouteOptions, model: string): void {
+  if (advice === undefined) {
+    throw new ServeError(
+      'FAILED_PRECONDITION',
+      'this server keeps no latency budget: it runs with --latency-budget false',
+    );
+  }
+  // Throws for a model that is not known; one that is not loaded now may have been.
+  if (!engine.repositoryIndex(false).some(({ name }) => name === model)) engine.modelMetadata(model, '');
+  exchange.sendJson(200, adviceReply(advice, model));
 }
 
 /** Clients look at the status only: 200, 400 for a model that is not ready, 404 for one that is not known. */
