@@ -244,7 +244,7 @@ test.each([
     'a shape beyond any memory',
     one('"datatype":"INT8","shape":[1e9,1e9],"data":[1]'),
     undefined,
-    'a shape that is none',
+    'Shape does not match',
   ],
   ['a shape the text is too short for', one('"datatype":"INT8","shape":[1000000000],"data":[1]'), undefined, 'Shape'],
   ['a negative shape', one('"datatype":"INT8","shape":[-1],"data":[1]'), undefined, 'a shape that is none'],
