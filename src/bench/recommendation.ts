@@ -1,0 +1,94 @@
+/**
+ * The arm to take for one model, payload and load, and the figures that say so.
+ *
+ * Called by the verdict. Pure. The lowest median latency wins; among arms that noise can't tell apart there, the lowest p99, then the
+ * highest throughput; what is still tied goes to the simplest, REST before gRPC. Owns that order.
+ */
+import { type CellGroup, type Payload, simplicity } from './cells.js';
+import { byteSize, count, digits, factor, isFigure, milliseconds } from './figures.js';
+import { clearlyLower } from './noise.js';
+import { type ArmSpec, armName, type CellResult, type Interval, type Load } from './results.js';
+
+export interface Recommendation {
+  readonly model: string;
+  readonly payload: Payload;
+  readonly load: Load;
+  readonly arm: ArmSpec;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly perSecond: number;
+  /** Arms that noise can't tell from this one; empty where it is alone. */
+  readonly tiedWith: readonly string[];
+  /** A sentence in figures. */
+  readonly reason: string;
+}
+
+/** More failures than this, and an arm is not recommended while another one is left. */
+const MAX_FAILURES = 0.01;
+
+/** `group` holds at least one cell. */
+export function recommendationOf(group: CellGroup, rounds: number): Recommendation {
+  const sound = group.cells.filter((cell) => cell.answersEqual && cell.failures <= cell.requests * MAX_FAILURES);
+  const candidates = sound.length > 0 ? sound : group.cells;
+  let tied = notBeaten(candidates, ({ p50Ms }) => p50Ms, rounds);
+  tied = notBeaten(tied, ({ p99Ms }) => p99Ms, rounds);
+  tied = notBeaten(tied, ({ perSecond }) => negative(perSecond), rounds);
+  const chosen = tied.reduce((a, b) => (simplicity(b.arm) < simplicity(a.arm) ? b : a));
+  const others = tied.filter((cell) => cell !== chosen);
+  return {
+    model: group.model,
+    payload: group.payload,
+    load: group.load,
+    arm: chosen.arm,
+    p50Ms: chosen.p50Ms.value,
+    p99Ms: chosen.p99Ms.value,
+    perSecond: chosen.perSecond.value,
+    tiedWith: others.map(({ arm }) => armName(arm)),
+    reason: reasonOf(chosen, others, group.cells),
+  };
+}
+
+/** Those that no other one is clearly lower than. */
+function notBeaten(cells: readonly CellResult[], figure: (cell: CellResult) => Interval, rounds: number): CellResult[] {
+  return cells.filter((cell) => !cells.some((other) => clearlyLower(figure(other), figure(cell), rounds)));
+}
+
+function negative({ value, low, high }: Interval): Interval {
+  return { value: -value, low: -high, high: -low };
+}
+
+function reasonOf(chosen: CellResult, tied: readonly CellResult[], all: readonly CellResult[]): string {
+  const own = `p50 ${milliseconds(chosen.p50Ms.value)}, p99 ${milliseconds(chosen.p99Ms.value)}, ${digits(chosen.perSecond.value)}/s`;
+  const parts = [own];
+  if (tied.length > 0) parts.push(`within noise of ${tied.map(({ arm }) => armName(arm)).join(', ')}, so the simplest`);
+  const rest = all.filter((cell) => cell !== chosen && !tied.includes(cell));
+  // Against the best of the other protocol: that is the choice people have to make.
+  const rival = best(rest.filter(({ arm }) => isGrpc(arm) !== isGrpc(chosen.arm))) ?? best(rest);
+  if (rival) parts.push(`against ${armName(rival.arm)}: ${comparison(chosen, rival)}`);
+  if (all.length === 1) parts.push('the only arm measured');
+  return parts.join('; ');
+}
+
+function comparison(chosen: CellResult, rival: CellResult): string {
+  const cpu = isFigure(chosen.serverCpuUs) && isFigure(rival.serverCpuUs);
+  return [
+    `p50 ${milliseconds(rival.p50Ms.value)} (${factor(rival.p50Ms.value, chosen.p50Ms.value)})`,
+    `p99 ${milliseconds(rival.p99Ms.value)}`,
+    `${digits(rival.perSecond.value)}/s`,
+    ...(cpu ? [`server CPU ${count(rival.serverCpuUs)} us to ${count(chosen.serverCpuUs)} us`] : []),
+    `${byteSize(wireBytes(rival))} to ${byteSize(wireBytes(chosen))} on the wire`,
+  ].join(', ');
+}
+
+function wireBytes({ sentBytes, receivedBytes }: CellResult): number {
+  return sentBytes + receivedBytes;
+}
+
+/** Whether an arm speaks gRPC. */
+export function isGrpc({ encoding }: ArmSpec): boolean {
+  return encoding === 'grpc_raw' || encoding === 'grpc_typed';
+}
+
+function best(cells: readonly CellResult[]): CellResult | undefined {
+  return [...cells].sort((a, b) => a.p50Ms.value - b.p50Ms.value)[0];
+}
