@@ -9,6 +9,7 @@ import { ServeError } from './base/errors.js';
 import type { RootLog } from './base/log.js';
 import { Metrics } from './base/metrics.js';
 import type { RunningEngine } from './engine/create-engine.js';
+import type { RequestObserver } from './engine/finished-request.js';
 import { registerModelMetrics } from './engine/model-metrics.js';
 import { createGrpcServer } from './grpc/server.js';
 import { createMetricsServer } from './rest/metrics-server.js';
@@ -42,7 +43,17 @@ export function openPorts(
 ): Port[] {
   const budget = new BoundedBytes(config.maxInflightByteSize);
   const metrics = new Metrics();
-  const observe = registerModelMetrics(metrics, engine);
+  const observeBudget = registerModelMetrics(metrics, engine);
+  /** Whoever wants to know of each request that ended, on either protocol. */
+  const observers: RequestObserver[] = [
+    // Only a request that a model answered has a model's name for a label, whatever else clients write.
+    ({ arm, modelName, timeline }) => {
+      if (arm && timeline.scattered > 0) observeBudget(modelName, arm, timeline);
+    },
+  ];
+  const onFinished: RequestObserver = (request) => {
+    for (const observe of observers) observe(request);
+  };
   metrics.gauge({ name: 'tensorwire_shared_memory_bytes', help: 'Shared memory held for batches' }, () => [
     [{}, sharedMemoryBytes()],
   ]);
@@ -69,10 +80,7 @@ export function openPorts(
       closeGraceMs: config.exitTimeoutSecs * 1000 + 4000,
       ...(tls && { tls }),
       log,
-      // Only a request that a model answered has a model's name for a label, whatever else clients write.
-      onFinished: ({ arm, modelName, timeline }) => {
-        if (arm && timeline.scattered > 0) observe(modelName, arm, timeline);
-      },
+      onFinished,
     });
     ports.push({
       label: 'gRPC',
@@ -100,9 +108,7 @@ export function openPorts(
       closeGraceMs: config.exitTimeoutSecs * 1000 + 4000,
       onInternalError: (error) =>
         log.error({ error: error.cause ?? error }, 'a REST request failed by a fault of the server'),
-      onFinished: ({ arm, modelName, timeline }) => {
-        if (arm && timeline.scattered > 0) observe(modelName, arm, timeline);
-      },
+      onFinished,
     });
     ports.push({
       label: 'REST',

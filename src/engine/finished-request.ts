@@ -6,6 +6,9 @@
 import type { Timeline } from '../base/timeline.js';
 import type { Arm } from './types.js';
 
+/** Takes each request that ended, within the turn in which it did; must not throw, and costs every request what it costs. */
+export type RequestObserver = (request: FinishedRequest) => void;
+
 export interface FinishedRequest {
   readonly protocol: 'grpc' | 'rest';
   /** Of a closed set: the gRPC method's name (`ModelInfer`), the REST route's path pattern (`/v2/models/:model/infer`), '' for none. */

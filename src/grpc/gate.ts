@@ -69,9 +69,13 @@ function admit(
   headers: IncomingHttpHeaders,
   rawHeaders: string[],
 ): GatedCall | undefined {
-  if (headers[':method'] !== 'POST') return void respondAndClose(stream, { ':status': 405, allow: 'POST' });
+  if (headers[':method'] !== 'POST') {
+    tellUnknown(owner, 'UNKNOWN');
+    return void respondAndClose(stream, { ':status': 405, allow: 'POST' });
+  }
   const contentType = headers['content-type'];
   if (contentType !== 'application/grpc' && !CONTENT_TYPE.test(contentType ?? '')) {
+    tellUnknown(owner, 'UNKNOWN');
     return void respondAndClose(stream, { ':status': 415 });
   }
   // grpc-js compares as if case mattered.
@@ -81,7 +85,7 @@ function admit(
   if (method === undefined) {
     const message = `The server does not implement the method ${printable(path, 256)}`;
     // Nothing has been done for it, but no reply goes without its budget.
-    const timing = new Timeline(nowMs()).serverTiming();
+    const timing = tellUnknown(owner, 'UNIMPLEMENTED').serverTiming();
     return void refuseStream(stream, 'UNIMPLEMENTED', message, { 'server-timing': timing });
   }
   const call = new GatedCall(stream, method, owner);
@@ -96,6 +100,22 @@ function admit(
   if (headers['grpc-encoding'] !== undefined && !setEncoding(call, headers)) return undefined;
   call.hasGrpcErrors = headers[GRPC_ERROR_HEADER] === 'true';
   return call;
+}
+
+/** Tells the observer of a request for no RPC; whatever it was for is no label. A status that HTTP gave clients read as UNKNOWN. */
+function tellUnknown(owner: CallOwner, status: 'UNKNOWN' | 'UNIMPLEMENTED'): Timeline {
+  const timeline = new Timeline(nowMs());
+  owner.onFinished({
+    protocol: 'grpc',
+    method: '',
+    status,
+    arm: undefined,
+    modelName: '',
+    timeline,
+    requestBytes: 0,
+    responseBytes: 0,
+  });
+  return timeline;
 }
 
 /** Reads the deadline and takes the header from grpc-js where the gate keeps it; false when the call was refused. */

@@ -17,27 +17,19 @@ import { nowMs } from '../base/clock.js';
 import { type ErrorCode, ServeError } from '../base/errors.js';
 import type { MessagePool } from '../base/message-pool.js';
 import { Timeline } from '../base/timeline.js';
+import type { FinishedRequest } from '../engine/finished-request.js';
 import type { Arm, ByteBudget } from '../engine/types.js';
 import type { Method } from './method.js';
 import { grpcDetails, grpcStatus } from './status.js';
 
 const CALL = Symbol('tensorwire.call');
 const NO_BYTES = Buffer.alloc(0);
+/** Flag and length before each message. */
+const FRAME_HEAD_BYTES = 5;
+const NOTHING_ASKED = { arm: undefined, modelName: '', requestBytes: 0, responseBytes: 0 } as const;
 
 /** A server stream that may carry its call. */
 export type GatedStream = ServerHttp2Stream & { [CALL]?: GatedCall };
-
-/** How one request ended: told once per call to a known RPC that takes one message, and per message of ModelStreamInfer. */
-export interface FinishedCall {
-  /** Last part of the method's path. */
-  readonly rpc: string;
-  /** Set for inferences whose request was decoded. */
-  readonly arm: Arm | undefined;
-  /** As the client wrote it, maybe no model at all; '' when not decoded. Bound it before it becomes a label. */
-  readonly modelName: string;
-  readonly status: 'OK' | ErrorCode;
-  readonly timeline: Timeline;
-}
 
 /** What all calls of one server share. */
 export interface CallOwner {
@@ -45,7 +37,8 @@ export interface CallOwner {
   readonly memory: MessagePool;
   /** Calls whose stream is open, in order of arrival. */
   readonly live: Set<GatedCall>;
-  onFinished(info: FinishedCall): void;
+  /** Told of each call, and of each message of ModelStreamInfer, when it has its outcome. Must not throw. */
+  onFinished(request: FinishedRequest): void;
 }
 
 export type Encoding = 'identity' | 'gzip' | 'deflate';
@@ -80,6 +73,8 @@ export class GatedCall {
   /** When the reply was handed to the stream and how long it is; for the stall limit. */
   repliedMs = 0;
   replyBytes = 0;
+  /** Bytes of the messages sent, without the heads of their frames. */
+  responseBytes = 0;
   /** The call has its outcome: a reply, a refusal, or a caller that left. Handlers look before they answer. */
   done = false;
   /** The caller wants the first error of a stream as its status. */
@@ -174,12 +169,33 @@ export class GatedCall {
 
   /** Tells the observer; after `finish`, once. */
   report(status: 'OK' | ErrorCode): void {
-    if (this.method.kind !== 'bidi') this.reportRequest(status, this);
+    if (!this.#tellsRequests) this.reportRequest(status, this);
   }
 
   /** Tells the observer of one of this call's requests, once. */
-  reportRequest(status: 'OK' | ErrorCode, { arm, modelName, timeline }: Omit<FinishedCall, 'rpc' | 'status'>): void {
-    this.#owner.onFinished({ rpc: this.method.rpc, arm, modelName, status, timeline });
+  reportRequest(status: 'OK' | ErrorCode, request: Omit<FinishedRequest, 'protocol' | 'method' | 'status'>): void {
+    const { arm, modelName, timeline, requestBytes, responseBytes } = request;
+    const { rpc: method } = this.method;
+    this.#owner.onFinished({
+      protocol: 'grpc',
+      method,
+      status,
+      arm,
+      modelName,
+      timeline,
+      requestBytes,
+      responseBytes,
+    });
+  }
+
+  /** Each message is a request of its own, and told as such. */
+  get #tellsRequests(): boolean {
+    return this.method.kind === 'bidi' && this.method.isBare;
+  }
+
+  /** Bytes of the messages received so far, without the heads of their frames. */
+  get requestBytes(): number {
+    return Math.max(0, this.receivedBytes - FRAME_HEAD_BYTES * this.framing.messages);
   }
 
   /** The caller's address without its port: whoever asks from there takes turns with others; '' when it has gone. */
@@ -202,7 +218,9 @@ export class GatedCall {
       this.onGone?.();
       this.release();
     }
-    this.report(code);
+    // What was wrong with a stream of requests was not one of those that it had told of.
+    if (this.#tellsRequests) this.reportRequest(code, { ...NOTHING_ASKED, timeline: this.timeline });
+    else this.report(code);
   }
 
   closed(): void {
@@ -212,7 +230,14 @@ export class GatedCall {
     if (!this.finish()) return;
     this.timeline.encoded = nowMs();
     this.onGone?.();
-    this.report(nowMs() >= this.deadlineMs ? 'DEADLINE_EXCEEDED' : 'CANCELLED');
+    this.report(this.#endUnanswered());
+  }
+
+  /** grpc-js answers some calls itself: without an error they ended well. */
+  #endUnanswered(): 'OK' | ErrorCode {
+    const { method, stream } = this;
+    if (!method.isBare && stream.headersSent && stream.rstCode === constants.NGHTTP2_NO_ERROR) return 'OK';
+    return nowMs() >= this.deadlineMs ? 'DEADLINE_EXCEEDED' : 'CANCELLED';
   }
 }
 

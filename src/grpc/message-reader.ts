@@ -20,6 +20,8 @@ import { WaitingBytes } from './waiting-bytes.js';
 export interface ReceivedMessage {
   readonly bytes: Buffer;
   readonly reservedBytes: number;
+  /** Its length as it came, before inflating. */
+  readonly wireBytes: number;
   /** `firstByte` and `lastByte` are stamped. */
   readonly timeline: Timeline;
 }
@@ -274,7 +276,7 @@ export class MessageReader {
   #handOn(bytes: Buffer, timeline: Timeline): void {
     const reservedBytes = this.#reserved;
     this.#reserved = 0;
-    this.#handler.onMessage({ bytes, reservedBytes, timeline });
+    this.#handler.onMessage({ bytes, reservedBytes, wireBytes: this.#length, timeline });
   }
 }
 

@@ -9,9 +9,10 @@ import { type AddressInfo, createServer, type Server as NetServer, type Socket }
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { nowMs } from '../base/clock.js';
 import { FREE_MESSAGE_BYTES, MessagePool } from '../base/message-pool.js';
+import type { FinishedRequest } from '../engine/finished-request.js';
 import type { ByteBudget, Engine } from '../engine/types.js';
 import { createGate, type StreamListener } from './gate.js';
-import type { FinishedCall, GatedCall } from './gated-call.js';
+import type { GatedCall } from './gated-call.js';
 import { addHealth } from './health.js';
 import { decodeModelInferRequest } from './infer-decode.js';
 import { decodeMultimodalInferRequest } from './infer-decode-multimodal.js';
@@ -58,8 +59,8 @@ export interface GrpcServerOptions {
   readonly maxConnectionAgeGraceMs?: number;
   readonly tls?: GrpcTls;
   readonly log: GrpcLog;
-  /** Told of every call to a known RPC with one request message, refused ones included, and of each request of a stream. Must not throw. */
-  onFinished?(info: FinishedCall): void;
+  /** Told of every call, refused ones included, and of each request of a stream. Must not throw. */
+  onFinished?(request: FinishedRequest): void;
   /** Time for a TLS handshake, and for the first SETTINGS of a connection. Default 10 s. */
   readonly connectTimeoutMs?: number;
   /** Time for a request to arrive; a size over 128 KiB/s adds to it. Default 30 s. */
@@ -138,7 +139,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     budget,
     memory: new MessagePool(FREE_MESSAGE_BYTES),
     live,
-    onFinished: (info: FinishedCall) => options.onFinished?.(info),
+    onFinished: (request: FinishedRequest) => options.onFinished?.(request),
   };
   http2Server.on(
     'stream',

@@ -79,6 +79,7 @@ export class StreamReply {
     }
     if (call.unflushed++ === 0) call.flushedMs = nowMs();
     this.unflushedBytes += frame.length;
+    call.responseBytes += frame.length - HEAD_BYTES;
     this.#frames.push(frame);
     this.#takers.push(taker);
     stream.write(frame, this.#onFlushed);

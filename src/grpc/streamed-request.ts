@@ -19,6 +19,7 @@ import { refuseLarge } from './model-infer.js';
 import { grpcDetails } from './status.js';
 import { encodeStreamError, encodeStreamResponse, lastParameters, MORE_FOLLOWS } from './stream-encode.js';
 import type { StreamReply, Taker } from './stream-reply.js';
+import { HEAD_BYTES } from './unary.js';
 
 /** Ours always end with a response that says so: whoever asks for an empty one besides, where there is none, has it already. */
 const EMPTY_FINAL = 'triton_enable_empty_final_response';
@@ -44,6 +45,9 @@ export interface RequestStream {
 export class StreamedRequest implements InferStreamHandler, Taker {
   /** Bytes of the message, as reserved when it came. */
   readonly messageBytes: number;
+  /** Bytes of the message as it came, and of the answers said to it. */
+  readonly #requestBytes: number;
+  #responseBytes = 0;
   /** Its model answers once. */
   isOrdered = false;
   isOver = false;
@@ -59,10 +63,11 @@ export class StreamedRequest implements InferStreamHandler, Taker {
   /** Frames, and at most one error as the stream's status, that wait for earlier requests. */
   #waiting: (Buffer | ServeError)[] = [];
 
-  constructor(stream: RequestStream, { bytes, reservedBytes, timeline }: ReceivedMessage) {
+  constructor(stream: RequestStream, { bytes, reservedBytes, wireBytes, timeline }: ReceivedMessage) {
     this.#stream = stream;
     this.#message = bytes;
     this.messageBytes = reservedBytes;
+    this.#requestBytes = wireBytes;
     this.#timeline = timeline;
   }
 
@@ -192,6 +197,7 @@ export class StreamedRequest implements InferStreamHandler, Taker {
 
   /** Sends, or keeps until it is this request's turn. */
   #say(what: Buffer | ServeError): void {
+    if (!(what instanceof ServeError)) this.#responseBytes += what.length - HEAD_BYTES;
     this.#waiting.push(what);
     if (this.#stream.isFirst(this)) this.flush();
   }
@@ -224,7 +230,8 @@ export class StreamedRequest implements InferStreamHandler, Taker {
 
   #report(status: 'OK' | ErrorCode): void {
     const { arm, modelName = '' } = this.#decoded ?? { arm: undefined };
-    this.#stream.reply.call.reportRequest(status, { arm, modelName, timeline: this.#timeline });
+    const bytes = { requestBytes: this.#requestBytes, responseBytes: this.#responseBytes };
+    this.#stream.reply.call.reportRequest(status, { arm, modelName, timeline: this.#timeline, ...bytes });
   }
 }
 

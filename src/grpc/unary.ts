@@ -145,7 +145,7 @@ export class Reply {
     }
     call.finish();
     call.phase = 'replying';
-    call.replyBytes = bytes.byteLength;
+    call.replyBytes = call.responseBytes = bytes.byteLength;
     if (!call.compressed) call.dropMessage();
     const frame = call.takeMemory(HEAD_BYTES + bytes.byteLength);
     frame[0] = 0;

@@ -11,6 +11,12 @@ import type { MessagePool } from '../base/message-pool.js';
 import type { Reservation } from './reservation.js';
 import { bodyTooLarge, HttpError } from './status.js';
 
+/** The exchange, as far as it matters here: what is read is counted in it. */
+export interface BodyOwner {
+  readonly request: IncomingMessage;
+  requestBytes: number;
+}
+
 export interface BodyOptions {
   /** Bound on the body, after inflating. */
   readonly maxInputSize: number;
@@ -27,7 +33,8 @@ const MAX_PIECES = 65_536;
 const GROWTH_BYTES = 65_536;
 
 /** The whole body. Rejects with ServeError or HttpError; with CANCELLED's meaning never: the caller sees the connection close. */
-export function readBody(request: IncomingMessage, options: BodyOptions): Promise<Buffer<ArrayBuffer>> {
+export function readBody(owner: BodyOwner, options: BodyOptions): Promise<Buffer<ArrayBuffer>> {
+  const { request } = owner;
   const announced = request.headers['content-length'];
   const length = announced === undefined ? undefined : Number(announced);
   if (length !== undefined && length > options.maxInputSize) {
@@ -35,10 +42,10 @@ export function readBody(request: IncomingMessage, options: BodyOptions): Promis
   }
   try {
     const inflate = inflater(request.headers['content-encoding']);
-    if (inflate !== undefined) return collectInflated(request, inflate, options);
-    if (length === undefined) return collectUnknown(request, request, options);
+    if (inflate !== undefined) return collectInflated(owner, inflate, options);
+    if (length === undefined) return collectUnknown(owner, request, options);
     options.reservation.resize(length);
-    return collectKnown(request, options.memory?.take(length) ?? ownMemory(length));
+    return collectKnown(owner, options.memory?.take(length) ?? ownMemory(length));
   } catch (error) {
     return Promise.reject(error);
   }
@@ -58,11 +65,13 @@ function ownMemory(length: number): Buffer<ArrayBuffer> {
 }
 
 /** Fills `body` as the parts arrive. */
-function collectKnown(request: IncomingMessage, body: Buffer<ArrayBuffer>): Promise<Buffer<ArrayBuffer>> {
+function collectKnown(owner: BodyOwner, body: Buffer<ArrayBuffer>): Promise<Buffer<ArrayBuffer>> {
+  const { request } = owner;
   return new Promise((resolve, reject) => {
     let at = 0;
     request.on('data', (chunk: Buffer) => {
       at += chunk.copy(body, at);
+      owner.requestBytes = at;
     });
     request.on('end', () => resolve(body));
     request.on('error', () => reject(connectionLost()));
@@ -70,20 +79,21 @@ function collectKnown(request: IncomingMessage, body: Buffer<ArrayBuffer>): Prom
 }
 
 function collectInflated(
-  request: IncomingMessage,
+  owner: BodyOwner,
   inflate: ReturnType<typeof createGunzip>,
   options: BodyOptions,
 ): Promise<Buffer<ArrayBuffer>> {
+  const { request } = owner;
   request.on('error', () => inflate.destroy(connectionLost()));
+  request.on('data', (chunk: Buffer) => {
+    owner.requestBytes += chunk.length;
+  });
   request.pipe(inflate);
-  return collectUnknown(request, inflate, options);
+  return collectUnknown(owner, inflate, options);
 }
 
-function collectUnknown(
-  request: IncomingMessage,
-  source: Readable,
-  options: BodyOptions,
-): Promise<Buffer<ArrayBuffer>> {
+function collectUnknown(owner: BodyOwner, source: Readable, options: BodyOptions): Promise<Buffer<ArrayBuffer>> {
+  const { request } = owner;
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
@@ -110,6 +120,7 @@ function collectUnknown(
       options.reservation.resize(reserved);
     };
     source.on('data', (chunk: Buffer) => {
+      if (source === request) owner.requestBytes += chunk.length;
       if (failed) return;
       size += chunk.length;
       try {

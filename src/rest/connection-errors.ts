@@ -1,7 +1,8 @@
 /**
  * What happens before there is a request: malformed heads, timeouts, CONNECT, `Expect`.
  *
- * Called by `server.ts` and `metrics-server.ts` once each. Answers on the bare socket, in the same form as every other error.
+ * Called by `server.ts` and `metrics-server.ts` once each. Answers on the bare socket, in the same form as every other error, and tells
+ * with which status.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -24,19 +25,23 @@ export interface ConnectionError extends Error {
   rawPacket?: unknown;
 }
 
-/** Answers a connection on which Node found no request it could read, and ends it. */
-export function answerClientError(error: ConnectionError, socket: Duplex): void {
+/** Told of a request that was refused before there was one. */
+export type OnRefused = (status: number) => void;
+
+/** Answers a connection on which Node found no request it could read, and ends it; the status, or undefined where it could not be said. */
+export function answerClientError(error: ConnectionError, socket: Duplex): number | undefined {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
-    return;
+    return undefined;
   }
   // A reply that has begun cannot be taken back, but goes out.
   if ((socket as { _httpMessage?: { headersSent?: boolean } })._httpMessage?.headersSent === true) {
     socket.end(() => socket.destroy());
-    return;
+    return undefined;
   }
   const [status, message] = classify(error);
   answer(socket, status, message);
+  return status;
 }
 
 function classify(error: ConnectionError): [number, string] {
@@ -59,8 +64,11 @@ function answer(socket: Duplex, status: number, message: string, fields = ''): v
 }
 
 /** CONNECT is refused; a body that says `Expect: 100-continue` is invited only when it is not too large. */
-export function guardConnections(server: Server, maxInputSize: number): void {
-  server.on('connect', (_request, socket) => answer(socket, 405, 'Method Not Allowed', 'allow: GET, POST\r\n'));
+export function guardConnections(server: Server, maxInputSize: number, onRefused?: OnRefused): void {
+  server.on('connect', (_request, socket) => {
+    answer(socket, 405, 'Method Not Allowed', 'allow: GET, POST\r\n');
+    onRefused?.(405);
+  });
   server.on('checkContinue', (request, response) => {
     const startedMs = nowMs();
     const length = Number(request.headers['content-length'] ?? 0);
@@ -70,10 +78,12 @@ export function guardConnections(server: Server, maxInputSize: number): void {
       return;
     }
     refuse(request, response, bodyTooLarge(length, maxInputSize), startedMs);
+    onRefused?.(413);
   });
-  server.on('checkExpectation', (request, response) =>
-    refuse(request, response, new HttpError(417, 'expectation can not be met'), nowMs()),
-  );
+  server.on('checkExpectation', (request, response) => {
+    refuse(request, response, new HttpError(417, 'expectation can not be met'), nowMs());
+    onRefused?.(417);
+  });
 }
 
 function refuse(request: IncomingMessage, response: ServerResponse, error: HttpError, startedMs: number): void {

@@ -6,6 +6,7 @@
  */
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Exchange } from './exchange.js';
 
@@ -45,6 +46,14 @@ export class Connections {
     this.arrivals++;
     exchange.onClose(() => open.delete(exchange));
     if (socket.readableEnded) exchange.clientStoppedSending();
+  }
+
+  /** A connection was answered in place of the requests that it has; false where it has none. */
+  refused(socket: Duplex, status: number): boolean {
+    const open = this.exchanges.get(socket as Socket);
+    if (open === undefined || open.size === 0) return false;
+    for (const exchange of open) exchange.status = status;
+    return true;
   }
 
   /** Resolves when what has arrived by now is accepted and read: libuv accepts one connection in a turn. */

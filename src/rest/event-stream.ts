@@ -113,6 +113,7 @@ export class EventStream {
     }
     if (!this.#open()) return;
     this.#held++;
+    this.#exchange.responseBytes += Buffer.byteLength(text);
     this.#exchange.response.write(text, 'utf8', (error) => {
       this.#held--;
       if (!error) tellTaken(producers);

@@ -2,12 +2,16 @@
  * One HTTP request and its one reply, without the framework: writes the reply, notices that the client has gone.
  *
  * Made by `server.ts` for every request, used by the routes. Owns what every reply has: `server-timing`, the content length, the
- * coding that the client asked for, `connection: close` while the server stops. A reply to a connection that is gone is dropped.
+ * coding that the client asked for, `connection: close` while the server stops; and what the observer is told when it ends. A reply to a
+ * connection that is gone is dropped.
  * Replies whose length nobody knows before are begun and ended here and written by `event-stream.ts`.
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
+import { Timeline } from '../base/timeline.js';
+import type { FinishedRequest } from '../engine/finished-request.js';
+import type { Arm } from '../engine/types.js';
 import { chooseCoding, compress } from './content-coding.js';
 import { errorBodyFor } from './openai-error.js';
 import { HttpError, statusOf } from './status.js';
@@ -28,6 +32,8 @@ export interface ExchangeServer {
   stopping(): boolean;
   /** A failure that is our own fault, with the cause that the client is not told. */
   onInternalError(error: ServeError): void;
+  /** Told of each exchange when its reply is out or its connection gone. Must not throw. */
+  onFinished(request: FinishedRequest): void;
 }
 
 /** After a client's half-close: when the network is first asked whether anybody is still there; then at doubling intervals. */
@@ -40,13 +46,27 @@ const LINGER_MS = 2_000;
 /** Unread bodies up to this size are dropped without giving up the connection. */
 const LINGER_BYTES = 65_536;
 
+export interface ExchangeOptions {
+  readonly server: ExchangeServer;
+  readonly route: string;
+  readonly extraHeaders: OutgoingHttpHeaders;
+}
+
 export class Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  /** When the request's head was there, on the clock of base/clock.ts. */
-  readonly startedMs = nowMs();
+  /** Path pattern of its route; '' where it has none. */
+  readonly route: string;
+  /** Begins when the request's head was there. Stamped by the route; one that has a better one puts it here. */
+  timeline = new Timeline(nowMs());
   /** Status of the reply; 499 until there is one. */
   status = 499;
+  /** Set by routes of inference when the request is decoded; the model's name as soon as it is known. */
+  arm: Arm | undefined;
+  modelName = '';
+  /** Bytes of the bodies, as they are on the wire. */
+  requestBytes = 0;
+  responseBytes = 0;
   private readonly server: ExchangeServer;
   /** Header fields that the framework's plugins want on the reply (CORS). */
   private readonly extraHeaders: OutgoingHttpHeaders;
@@ -57,11 +77,12 @@ export class Exchange {
   private probeTimer: NodeJS.Timeout | undefined;
   private aborter: AbortController | undefined;
 
-  constructor(request: IncomingMessage, response: ServerResponse, server: ExchangeServer, extra: OutgoingHttpHeaders) {
+  constructor(request: IncomingMessage, response: ServerResponse, options: ExchangeOptions) {
     this.request = request;
     this.response = response;
-    this.server = server;
-    this.extraHeaders = extra;
+    this.server = options.server;
+    this.route = options.route;
+    this.extraHeaders = options.extraHeaders;
     response.once('close', () => this.end());
   }
 
@@ -77,6 +98,23 @@ export class Exchange {
     this.ended = true;
     clearTimeout(this.probeTimer);
     for (const listener of this.closeListeners) listener();
+    this.tell();
+  }
+
+  private tell(): void {
+    const { timeline, route: method, arm, modelName, requestBytes, responseBytes } = this;
+    if (timeline.encoded === 0) timeline.encoded = nowMs();
+    const status = statusText(this.status);
+    this.server.onFinished({
+      protocol: 'rest',
+      method,
+      status,
+      arm,
+      modelName,
+      timeline,
+      requestBytes,
+      responseBytes,
+    });
   }
 
   /** True when nobody can read a reply any more. */
@@ -135,10 +173,12 @@ export class Exchange {
     const { request, response } = this;
     if (this.ended || response.headersSent) return;
     this.status = reply.status;
+    const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length;
+    if (request.method !== 'HEAD') this.responseBytes = length;
     const headers: OutgoingHttpHeaders = {
       'content-type': 'application/json',
-      'content-length': typeof body === 'string' ? Buffer.byteLength(body) : body.length,
-      'server-timing': reply.timing?.() ?? `total;dur=${(nowMs() - this.startedMs).toFixed(3)}`,
+      'content-length': length,
+      'server-timing': reply.timing?.() ?? this.totalTiming(),
       ...this.extraHeaders,
       ...reply.headers,
       ...coded,
@@ -152,6 +192,13 @@ export class Exchange {
       if (!request.complete) request.resume();
       if (response.writableLength > 0) this.watchStall();
     }
+  }
+
+  /** The budget of what has no phases. */
+  private totalTiming(): string {
+    const { timeline } = this;
+    timeline.encoded = nowMs();
+    return `total;dur=${(timeline.encoded - timeline.firstByte).toFixed(3)}`;
   }
 
   /**
@@ -234,6 +281,18 @@ export class Exchange {
       this.probe(Math.min(2 * delayMs, LAST_PROBE_MS));
     }, delayMs);
   }
+}
+
+/** Statuses as texts: there are few. */
+const texts = new Map<number, string>();
+
+function statusText(status: number): string {
+  let text = texts.get(status);
+  if (text === undefined) {
+    text = String(status);
+    texts.set(status, text);
+  }
+  return text;
 }
 
 function bodyIsLong(request: IncomingMessage): boolean {

@@ -7,7 +7,6 @@
 import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
 import { JsonWriter } from '../base/json-writer.js';
-import { Timeline } from '../base/timeline.js';
 import type { GenerateCall } from '../engine/generation-types.js';
 import type { InferResponse, InferStreamHandler } from '../engine/types.js';
 import { readBody } from './body-reader.js';
@@ -56,13 +55,13 @@ export function createGenerateHandler(options: InferOptions, streams: boolean): 
   const writer = new JsonWriter(4096);
 
   return async (exchange, modelName, modelVersion) => {
-    const timeline = new Timeline(exchange.startedMs);
+    const { timeline } = exchange;
+    exchange.modelName = modelName;
     const reservation = new Reservation(options.budget);
     const running = new Running();
     exchange.onClose(() => {
       reservation.free();
       running.cancel();
-      options.onFinished?.({ arm: 'rest_json', modelName, status: exchange.status, timeline });
     });
     const timing = (): string => {
       timeline.encoded = nowMs();
@@ -71,7 +70,7 @@ export function createGenerateHandler(options: InferOptions, streams: boolean): 
 
     try {
       checkContentType(exchange.request);
-      const body = await readBody(exchange.request, { maxInputSize, reservation, advice });
+      const body = await readBody(exchange, { maxInputSize, reservation, advice });
       timeline.lastByte = nowMs();
       // What the members are, only the model says.
       exchange.waitForEngine();
@@ -80,6 +79,7 @@ export function createGenerateHandler(options: InferOptions, streams: boolean): 
       const generatesText = engine.modelContent(modelName, modelVersion).generation !== undefined;
       const generate = parseGenerateBody(body, { inputs, generatesText });
       timeline.decoded = nowMs();
+      exchange.arm = 'rest_json';
       if (exchange.gone) return;
       const request = { ...generate, modelName, modelVersion, outputs: [], arm: 'rest_json', timeline } as const;
       const clientKey = exchange.request.socket.remoteAddress ?? '';

@@ -9,7 +9,6 @@ import { ServeError } from '../base/errors.js';
 import { FREE_MESSAGE_BYTES, MessagePool, SMALLEST_KEPT_BYTES } from '../base/message-pool.js';
 import type { JsonInferRequest } from '../base/tensor-json.js';
 import { parseInferRequest } from '../base/tensor-json-parse.js';
-import { Timeline } from '../base/timeline.js';
 import type { Arm, ByteBudget, Cancel, Engine, InferResponse } from '../engine/types.js';
 import type { JsonPool } from '../runtime/json-pool.js';
 import { readBody } from './body-reader.js';
@@ -26,16 +25,6 @@ export interface InferOptions {
   readonly budget: ByteBudget;
   /** Bytes of a body, after inflating. */
   readonly maxInputSize: number;
-  /** Called once per infer request when its reply is out or its connection gone (status 499). */
-  readonly onFinished?: (info: FinishedInfer) => void;
-}
-
-export interface FinishedInfer {
-  readonly arm: Arm;
-  /** As the client wrote it: not fit for a label unless it is a known model. */
-  readonly modelName: string;
-  readonly status: number;
-  readonly timeline: Timeline;
 }
 
 export type InferHandler = (exchange: Exchange, modelName: string, modelVersion: string) => Promise<void>;
@@ -49,8 +38,8 @@ export function createInferHandler(options: InferOptions): InferHandler {
   const encodeReply = createReplyEncoder(jsonPool, memory);
 
   return async (exchange, modelName, modelVersion) => {
-    const { request } = exchange;
-    const timeline = new Timeline(exchange.startedMs);
+    const { request, timeline } = exchange;
+    exchange.modelName = modelName;
     const reservation = new Reservation(options.budget);
     const headerLength = request.headers['inference-header-content-length'] as string | undefined;
     const binary = headerLength !== undefined;
@@ -62,7 +51,6 @@ export function createInferHandler(options: InferOptions): InferHandler {
     exchange.onClose(() => {
       reservation.free();
       if (!answered) cancel?.();
-      options.onFinished?.({ arm, modelName, status: exchange.status, timeline });
     });
     const timing = (): string => {
       timeline.encoded = nowMs();
@@ -76,10 +64,11 @@ export function createInferHandler(options: InferOptions): InferHandler {
     try {
       checkContentType(request);
       const { maxInputSize } = options;
-      body = await readBody(request, { maxInputSize, reservation, memory: binary ? memory : undefined });
+      body = await readBody(exchange, { maxInputSize, reservation, memory: binary ? memory : undefined });
       timeline.lastByte = nowMs();
       const infer = await decode(body, headerLength, modelName, modelVersion, reservation, exchange);
       timeline.decoded = nowMs();
+      exchange.arm = arm;
       if (exchange.gone) return;
       exchange.waitForEngine();
       const { id, inputs, outputs, parameters } = infer;

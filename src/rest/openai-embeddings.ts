@@ -10,7 +10,6 @@ import { parseEmbeddingsRequest } from '../base/embeddings-json-parse.js';
 import { printEmbeddings } from '../base/embeddings-json-print.js';
 import { ServeError } from '../base/errors.js';
 import { JsonWriter } from '../base/json-writer.js';
-import { Timeline } from '../base/timeline.js';
 import type { Cancel, Engine } from '../engine/types.js';
 import { readBody } from './body-reader.js';
 import { checkContentType } from './content-type.js';
@@ -32,23 +31,21 @@ export function createEmbeddingsHandler(options: InferOptions): (exchange: Excha
 
   return async (exchange) => {
     const reservation = new Reservation(options.budget);
-    let timeline = new Timeline(exchange.startedMs);
-    let modelName = '';
+    const { timeline } = exchange;
     let cancel: Cancel | undefined;
     exchange.onClose(() => {
       reservation.free();
       cancel?.();
-      options.onFinished?.({ arm: 'rest_json', modelName, status: exchange.status, timeline });
     });
     const timing = (): string => {
-      timeline.encoded = nowMs();
-      return timeline.serverTiming();
+      exchange.timeline.encoded = nowMs();
+      return exchange.timeline.serverTiming();
     };
     const fail = (error: unknown): void => exchange.fail(error, timing);
 
     try {
       checkContentType(exchange.request);
-      const body = await readBody(exchange.request, { maxInputSize, reservation });
+      const body = await readBody(exchange, { maxInputSize, reservation });
       timeline.lastByte = nowMs();
       const request = accepted(
         body.length > INLINE_JSON_BYTES ? await jsonPool.parseEmbeddings(body) : parseEmbeddingsRequest(body),
@@ -57,8 +54,10 @@ export function createEmbeddingsHandler(options: InferOptions): (exchange: Excha
       // Two characters of text can be the eight bytes of a token.
       if (inputBytes > maxInputSize) throw tensorsTooLarge(inputBytes, maxInputSize);
       reservation.resize(inputBytes);
-      modelName = request.model;
+      const modelName = request.model;
+      exchange.modelName = modelName;
       timeline.decoded = nowMs();
+      exchange.arm = 'rest_json';
       if (exchange.gone) return;
       exchange.waitForEngine();
       await engine.whenReady(modelName, '', Infinity, exchange.signal);
@@ -72,11 +71,11 @@ export function createEmbeddingsHandler(options: InferOptions): (exchange: Excha
         { engine, request, output, isMatryoshka, timeline, reserve },
         {
           onEmbeddings(embeddings, merged) {
-            timeline = merged;
+            exchange.timeline = merged;
             answer(request, embeddings);
           },
           onError(error, merged) {
-            timeline = merged;
+            exchange.timeline = merged;
             fail(error);
           },
         },

@@ -7,7 +7,6 @@
 import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
 import { parseJsonObject } from '../base/json-document.js';
-import { Timeline } from '../base/timeline.js';
 import type { GeneratedDelta } from '../engine/generation-types.js';
 import { readBody } from './body-reader.js';
 import { checkContentType } from './content-type.js';
@@ -40,14 +39,12 @@ export function createGenerationHandler(options: InferOptions, kind: OpenAiKind)
 
   return async (exchange) => {
     const reservation = new Reservation(options.budget);
-    const timeline = new Timeline(exchange.startedMs);
-    let modelName = '';
+    const { timeline } = exchange;
     let run: GenerationRun | undefined;
     exchange.onClose(() => {
       reservation.free();
       run?.cancel();
       run?.mergeTimelines();
-      options.onFinished?.({ arm: 'rest_json', modelName, status: exchange.status, timeline });
     });
     const timing = (): string => {
       run?.mergeTimelines();
@@ -57,12 +54,13 @@ export function createGenerationHandler(options: InferOptions, kind: OpenAiKind)
 
     try {
       checkContentType(exchange.request);
-      const body = await readBody(exchange.request, { maxInputSize, reservation, advice });
+      const body = await readBody(exchange, { maxInputSize, reservation, advice });
       timeline.lastByte = nowMs();
       const object = body.length > INLINE_JSON_BYTES ? await jsonPool.parseObject(body) : parseJsonObject(body);
       const request = kind === 'chat' ? parseChat(object) : parseCompletion(object);
-      modelName = request.model;
+      exchange.modelName = request.model;
       timeline.decoded = nowMs();
+      exchange.arm = 'rest_json';
       if (exchange.gone) return;
       exchange.waitForEngine();
       // Whom it says it asks for counts among those of its address: nobody gets into another's line by saying so.

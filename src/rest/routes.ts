@@ -129,7 +129,7 @@ function modelReady(exchange: Exchange, engine: Engine, { model, version }: Rout
 async function repositoryIndex(exchange: Exchange, options: RouteOptions): Promise<void> {
   const reservation = new Reservation(options.budget);
   exchange.onClose(() => reservation.free());
-  const body = await readBody(exchange.request, { maxInputSize: CONTROL_BYTES, reservation });
+  const body = await readBody(exchange, { maxInputSize: CONTROL_BYTES, reservation });
   const index = options.engine.repositoryIndex(readyOnly(body.toString()));
   // A model of which nothing was ever loaded has only a name.
   const lines = index.map(({ name, version, state, reason }) => ({

@@ -8,10 +8,14 @@
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import cors from '@fastify/cors';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
-import { answerClientError, guardConnections } from './connection-errors.js';
+import { Timeline } from '../base/timeline.js';
+import type { FinishedRequest, RequestObserver } from '../engine/finished-request.js';
+import { answerClientError, type ConnectionError, guardConnections } from './connection-errors.js';
 import { Connections } from './connections.js';
 import { Exchange, type ExchangeServer } from './exchange.js';
 import type { Route } from './route.js';
@@ -35,6 +39,8 @@ export interface RestServerOptions extends RouteOptions {
   readonly closeGraceMs?: number;
   /** For the log: what a client was told only as "internal error". */
   readonly onInternalError?: (error: ServeError) => void;
+  /** Told of each request when its reply is out or its connection gone, whatever it was for. */
+  readonly onFinished?: RequestObserver;
 }
 
 export interface RestServer {
@@ -49,19 +55,35 @@ const MAX_HEADER_BYTES = 16_384;
 /** Node ignores header fields past its own bound; a request whose fields count cannot be trusted is refused instead. */
 const MAX_HEADER_FIELDS = 1000;
 
+/** The status of a request whose client has gone. */
+const LEFT = 499;
+
 const TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 2_000 } as const;
 
 export function createRestServer(options: RestServerOptions): RestServer {
   const { tls, closeGraceMs = 30_000 } = options;
   let closing = false;
   const stopping = (): boolean => closing || options.draining();
-  const exchangeServer: ExchangeServer = { stopping, onInternalError: (error) => options.onInternalError?.(error) };
+  const exchangeServer: ExchangeServer = {
+    stopping,
+    onInternalError: (error) => options.onInternalError?.(error),
+    onFinished: (request) => options.onFinished?.(request),
+  };
   const routes = createRoutes(options);
-  const app = createApp(tls, (request, reply) => begin(request, reply).fail(new HttpError(400, 'malformed path')));
+  const app = createApp(tls, {
+    onBadPath: (request, reply) => begin('', request, reply).fail(new HttpError(400, 'malformed path')),
+    onClientError(error, socket) {
+      const status = answerClientError(error, socket);
+      if (status === undefined) return;
+      // A client that ends in the middle of a body has left.
+      const own = error.code === 'HPE_INVALID_EOF_STATE' ? LEFT : status;
+      if (!connections.refused(socket, own)) onRefused(status);
+    },
+  });
   const { server } = app;
   // Not in Node's types: keeps the reply possible after a client closed its sending side (see Exchange.clientStoppedSending).
   Object.assign(server, { httpAllowHalfOpen: true, maxHeadersCount: 0 });
-  guardConnections(server, options.maxInputSize);
+  guardConnections(server, options.maxInputSize, onRefused);
   const connections = new Connections(server, tls === undefined ? 'connection' : 'secureConnection');
 
   const withCors = options.corsOrigins.length > 0;
@@ -72,16 +94,24 @@ export function createRestServer(options: RestServerOptions): RestServer {
     void app.register(cors, { origin, exposedHeaders, methods: ['GET', 'POST'] });
   }
 
-  function begin(request: FastifyRequest, reply: FastifyReply): Exchange {
+  function onRefused(status: number): void {
+    options.onFinished?.(refusedRequest(status));
+  }
+
+  function begin(route: string, request: FastifyRequest, reply: FastifyReply): Exchange {
     reply.hijack();
-    const extra = withCors ? (reply.getHeaders() as OutgoingHttpHeaders) : {};
-    const exchange = new Exchange(request.raw as IncomingMessage, reply.raw as ServerResponse, exchangeServer, extra);
+    const extraHeaders = withCors ? (reply.getHeaders() as OutgoingHttpHeaders) : {};
+    const exchange = new Exchange(request.raw as IncomingMessage, reply.raw as ServerResponse, {
+      server: exchangeServer,
+      route,
+      extraHeaders,
+    });
     connections.add(exchange);
     return exchange;
   }
 
   function serve(route: Route, request: FastifyRequest, reply: FastifyReply): void {
-    const exchange = begin(request, reply);
+    const exchange = begin(route.path, request, reply);
     try {
       if (exchange.request.rawHeaders.length > 2 * MAX_HEADER_FIELDS)
         throw new HttpError(431, 'too many header fields');
@@ -105,14 +135,14 @@ export function createRestServer(options: RestServerOptions): RestServer {
     });
   }
   app.setNotFoundHandler((request, reply) => {
-    const exchange = begin(request, reply);
+    const exchange = begin('', request, reply);
     const allowed = allowedMethods(routes, request.url.split('?', 1)[0]!);
     if (allowed.length === 0) exchange.fail(new HttpError(404, 'Not Found'));
     else exchange.fail(new HttpError(405, 'Method Not Allowed', { allow: allowed.join(', ') }));
   });
   app.setErrorHandler((error: { statusCode?: number; message: string }, request, reply) => {
     const status = error.statusCode ?? 500;
-    begin(request, reply).fail(status < 500 ? new HttpError(status, error.message) : error);
+    begin('', request, reply).fail(status < 500 ? new HttpError(status, error.message) : error);
   });
 
   return {
@@ -134,11 +164,27 @@ export function createRestServer(options: RestServerOptions): RestServer {
   };
 }
 
+/** What the observer is told of a request of which there is no more than its refusal. */
+function refusedRequest(status: number): FinishedRequest {
+  return {
+    protocol: 'rest',
+    method: '',
+    status: String(status),
+    arm: undefined,
+    modelName: '',
+    timeline: new Timeline(nowMs()),
+    requestBytes: 0,
+    responseBytes: 0,
+  };
+}
+
+interface AppListeners {
+  onBadPath(request: FastifyRequest, reply: FastifyReply): void;
+  onClientError(error: ConnectionError, socket: Duplex): void;
+}
+
 /** A fastify that routes and nothing else. */
-function createApp(
-  tls: RestServerOptions['tls'],
-  onBadPath: (request: FastifyRequest, reply: FastifyReply) => void,
-): FastifyInstance {
+function createApp(tls: RestServerOptions['tls'], { onBadPath, onClientError }: AppListeners): FastifyInstance {
   const http = { ...TIMEOUTS, maxHeaderSize: MAX_HEADER_BYTES };
   const https = tls && {
     ...http,
@@ -154,7 +200,7 @@ function createApp(
     logger: false,
     requestTimeout: TIMEOUTS.requestTimeout,
     return503OnClosing: false,
-    clientErrorHandler: answerClientError,
+    clientErrorHandler: onClientError,
     frameworkErrors: (_error, request, reply) => onBadPath(request as FastifyRequest, reply as unknown as FastifyReply),
     // A request line may carry a whole URL; anything else that is no path becomes one that no route has.
     rewriteUrl: (request) => pathOf(request.url ?? '/'),

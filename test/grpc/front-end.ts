@@ -1,7 +1,7 @@
 /** Starts the gRPC front end over an EchoEngine on a free port, with clients of three kinds to talk to it. */
 import http2 from 'node:http2';
 import { type Client, credentials, loadPackageDefinition, type Metadata, type ServiceError } from '@grpc/grpc-js';
-import type { FinishedCall } from '../../src/grpc/gated-call.js';
+import type { FinishedRequest } from '../../src/engine/finished-request.js';
 import { loadProtos } from '../../src/grpc/proto.js';
 import { createGrpcServer, type GrpcServer, type GrpcServerOptions } from '../../src/grpc/server.js';
 import { CountingBudget, EchoEngine } from './echo-engine.js';
@@ -11,10 +11,10 @@ export interface FrontEnd {
   readonly budget: CountingBudget;
   readonly server: GrpcServer;
   readonly port: number;
-  readonly finished: FinishedCall[];
+  readonly finished: FinishedRequest[];
   readonly logged: string[];
   /** Resolves with the next finished call. */
-  nextFinished(): Promise<FinishedCall>;
+  nextFinished(): Promise<FinishedRequest>;
 }
 
 export async function startFrontEnd(
@@ -22,9 +22,9 @@ export async function startFrontEnd(
 ): Promise<FrontEnd> {
   const engine = new EchoEngine();
   const budget = new CountingBudget(options.budgetBytes ?? 64 * 1024 * 1024);
-  const finished: FinishedCall[] = [];
+  const finished: FinishedRequest[] = [];
   const logged: string[] = [];
-  const waiting: ((info: FinishedCall) => void)[] = [];
+  const waiting: ((info: FinishedRequest) => void)[] = [];
   const log = (fields: object, message: string): void => {
     logged.push(`${message} ${(fields as { error?: Error }).error?.stack ?? ''}`);
   };

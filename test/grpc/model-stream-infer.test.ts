@@ -60,7 +60,7 @@ test('requests for models of all kinds share a stream, and each response says wh
     if (final) expect(timing).toMatch(/^receive;dur=.*total;dur=\d+\.\d{3}$/);
     else expect(timing).toBeUndefined();
   }
-  const told = front.finished.map(({ rpc, modelName, status }) => `${rpc} ${modelName} ${status}`);
+  const told = front.finished.map(({ method, modelName, status }) => `${method} ${modelName} ${status}`);
   expect(told.sort()).toEqual(['echo', 'later', 'words'].map((name) => `ModelStreamInfer ${name} OK`));
   expect(front.budget.used).toBe(0);
 });
@@ -247,7 +247,7 @@ test('ten thousand tiny messages in one packet do not hold up the others', async
   flood.end(Buffer.alloc(50_000));
   const other = await raw.request(LIVE, frame(Buffer.alloc(0)));
   expect(other.headers['grpc-status']).toBe('0');
-  const answeredBefore = front.finished.filter(({ rpc }) => rpc === 'ModelStreamInfer').length;
+  const answeredBefore = front.finished.filter(({ method }) => method === 'ModelStreamInfer').length;
   expect(answeredBefore).toBeLessThan(10_000);
   const ended = await reply;
   expect(ended.headers['grpc-status']).toBe('0');

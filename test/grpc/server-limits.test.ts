@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { connect as connectTcp } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterEach, expect, test } from 'vitest';
-import type { FinishedCall } from '../../src/grpc/gated-call.js';
+import type { FinishedRequest } from '../../src/engine/finished-request.js';
 import {
   call,
   connect,
@@ -35,7 +35,7 @@ afterEach(() => {
 });
 
 /** When `count` calls have ended. */
-async function finished(front: FrontEnd, count: number): Promise<FinishedCall[]> {
+async function finished(front: FrontEnd, count: number): Promise<FinishedRequest[]> {
   while (front.finished.length < count) await front.nextFinished();
   return front.finished;
 }
@@ -205,7 +205,7 @@ test.each([
   await closed;
   // The reset has arrived when a later call is answered.
   await raw.request(LIVE, frame(Buffer.alloc(0)));
-  const infer = (await finished(front, front.finished.length)).filter(({ rpc }) => rpc === 'ModelInfer');
+  const infer = (await finished(front, front.finished.length)).filter(({ method }) => method === 'ModelInfer');
   expect(infer.every(({ status }) => status === 'CANCELLED')).toBe(true);
   expect(front.engine.cancelled).toBe(front.engine.held.length);
   front.engine.release();

@@ -44,7 +44,7 @@ test('typed contents reach the engine as raw bytes and are named as such', async
     Float32Array.of(1, 2.5, -3),
   );
   expect(front.finished.at(-1)).toMatchObject({
-    rpc: 'ModelInfer',
+    method: 'ModelInfer',
     arm: 'grpc_typed',
     modelName: 'echo',
     status: 'OK',

@@ -43,7 +43,7 @@ test('each word comes as a message of its own with its logit, then OK with the b
   expect(messages.map(({ logits }) => logits)).toEqual(messages.map((_, i) => (i + 1) / 2));
   expect(trailer['server-timing']).toMatch(/^receive;dur=.*prefill;dur=.*total;dur=\d+\.\d{3}$/);
   expect(front.finished).toMatchObject([
-    { rpc: 'StreamingModelInfer', modelName: 'words', arm: 'grpc_raw', status: 'OK' },
+    { method: 'StreamingModelInfer', modelName: 'words', arm: 'grpc_raw', status: 'OK' },
   ]);
   expect(front.budget.used).toBe(0);
 });

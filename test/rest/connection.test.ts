@@ -156,7 +156,7 @@ describe('clients that go', () => {
     await expect.poll(() => front.budget.used).toBe(100_000);
     socket.destroy();
     await expect.poll(() => front.budget.used).toBe(0);
-    expect(front.finished.slice(before)).toEqual([{ arm: 'rest_json', modelName: 'echo', status: 499 }]);
+    expect(front.finished.slice(before)).toEqual([{ arm: undefined, modelName: 'echo', status: 499 }]);
   });
 
   test('while the model runs: the engine is told', async () => {

@@ -13,7 +13,7 @@ export interface FrontEnd {
   readonly jsonPool: JsonPool;
   readonly port: number;
   readonly url: string;
-  readonly finished: { arm: string; modelName: string; status: number }[];
+  readonly finished: { arm: string | undefined; modelName: string; status: number }[];
   draining: boolean;
   post(path: string, body: string | Uint8Array<ArrayBuffer>, headers?: Record<string, string>): Promise<Response>;
   /** Sends bytes on a connection of their own, half-closes it, and returns all that comes back. */
@@ -41,7 +41,10 @@ export async function startFrontEnd(options: Partial<RestServerOptions> = {}): P
     maxInputSize: 48 * 1024 * 1024,
     corsOrigins: [],
     draining: () => front.draining,
-    onFinished: ({ arm, modelName, status }) => finished.push({ arm, modelName, status }),
+    onFinished({ arm, modelName, status }) {
+      if (arm === undefined && modelName === '') return;
+      finished.push({ arm, modelName, status: Number(status) });
+    },
     ...options,
   });
   const { port } = await server.listen();
