@@ -1,8 +1,16 @@
 /**
- * The plots of a run, as standalone SVG.
+ * The plots of a run, as standalone SVG: latency and throughput over the payload, the budget, percentiles and bytes of each arm, token
+ * streams.
  *
- * Called by the harness and the command `tensorwire bench --out`. Pure: what to write is told, nothing is written.
+ * Called by the harness and the command `tensorwire bench --out`. Pure: what to write is told, nothing is written. Only plots that a run
+ * has figures for are made.
  */
+import { answeredCells, modelsOf } from './cells.js';
+import { plainName } from './figures.js';
+import { budgetFigures, bytesFigure, percentileFigures } from './plot-arms.js';
+import { latencyFigure, throughputFigure } from './plot-curves.js';
+import { drawFigure, type Figure } from './plot-figure.js';
+import { streamsFigure } from './plot-streams.js';
 import type { BenchResults } from './results.js';
 
 export interface Plot {
@@ -13,7 +21,36 @@ export interface Plot {
   readonly svg: string;
 }
 
-/** Only plots that a run has figures for. */
-export function plots(_results: BenchResults): Plot[] {
-  return [];
+/** In the order of the report: model by model, then the streams. */
+export function plots(results: BenchResults): Plot[] {
+  const cells = answeredCells(results);
+  const files = new Set<string>();
+  const plot = (name: string, figure: Figure): Plot => {
+    const title = plainName(figure.title);
+    return { file: uniqueFile(name, files), title, svg: drawFigure({ ...figure, title }) };
+  };
+  const ofModels = modelsOf(cells).flatMap((model) => {
+    const own = cells.filter((cell) => cell.model === model);
+    return [
+      plot(`latency-${model}`, latencyFigure(model, own, results.rounds)),
+      plot(`throughput-${model}`, throughputFigure(model, own)),
+      ...budgetFigures(model, own).map(({ load, figure }) => plot(`budget-${model}-${load}`, figure)),
+      ...percentileFigures(model, own).map(({ load, figure }) => plot(`percentiles-${model}-${load}`, figure)),
+      plot(`bytes-${model}`, bytesFigure(model, own)),
+    ];
+  });
+  const streams = streamsFigure(results.streams);
+  return streams ? [...ofModels, plot('streams', streams)] : ofModels;
+}
+
+/** Models are named by whoever runs the server. */
+function uniqueFile(name: string, taken: Set<string>): string {
+  const slug = name
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9_.-]+/g, '-')
+    .slice(0, 100);
+  let file = `${slug}.svg`;
+  for (let count = 2; taken.has(file); count++) file = `${slug}-${count}.svg`;
+  taken.add(file);
+  return file;
 }
