@@ -76,6 +76,13 @@ export class WireWriter {
     this.pos = copyBytes(this.target, data, this.pos);
   }
 
+  /** Leaves `length` bytes to the caller, who writes them at the place returned. */
+  place(length: number): number {
+    const at = this.pos;
+    this.pos += length;
+    return at;
+  }
+
   /** Bytes written since `offset`, which must be `expected`. */
   finish(offset: number, expected: number): number {
     assert.equal(this.pos - offset, expected, 'encoded size differs from the size computed');
