@@ -127,6 +127,8 @@ export interface BenchResults {
   readonly seconds: number;
   readonly quick: boolean;
   readonly rounds: number;
+  /** The command line that runs it again, without secrets; for the report. */
+  readonly command?: string;
   readonly environment: Environment;
   readonly cells: readonly CellResult[];
   readonly streams: readonly StreamResult[];
