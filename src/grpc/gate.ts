@@ -9,9 +9,10 @@ import { nowMs } from '../base/clock.js';
 import { printable } from '../base/errors.js';
 import { Timeline } from '../base/timeline.js';
 import { guardBody } from './body-guard.js';
-import { type CallOwner, GatedCall, refuseStream, respondAndClose } from './gated-call.js';
+import { type CallOwner, GatedCall } from './gated-call.js';
 import { parseGrpcTimeoutMs } from './grpc-timeout.js';
 import type { MethodTable } from './method.js';
+import { refuseStream, respondAndClose } from './refusal.js';
 
 /** What Triton says while it stops; clients match it. */
 export const DRAINING = 'GRPC server is shutting down and has stopped accepting new requests.';

@@ -20,7 +20,7 @@ import { Timeline } from '../base/timeline.js';
 import type { FinishedRequest } from '../engine/finished-request.js';
 import type { Arm, ByteBudget } from '../engine/types.js';
 import type { Method } from './method.js';
-import { grpcDetails, grpcStatus } from './status.js';
+import { refuseStream } from './refusal.js';
 
 const CALL = Symbol('tensorwire.call');
 const NO_BYTES = Buffer.alloc(0);
@@ -255,46 +255,6 @@ export function gatedCall(call: unknown): GatedCall {
   const gated = stream?.[CALL];
   if (gated === undefined) throw new ServeError('INTERNAL', 'call without a gate');
   return gated;
-}
-
-/** Trailers-only reply on a bare stream, then RST_STREAM(NO_ERROR): "the answer is complete, stop sending". */
-export function refuseStream(
-  stream: ServerHttp2Stream,
-  code: ErrorCode,
-  message: string,
-  headers: Record<string, string>,
-): void {
-  respondAndClose(stream, {
-    ':status': 200,
-    'content-type': 'application/grpc+proto',
-    'grpc-status': grpcStatus(code),
-    'grpc-message': encodeURI(grpcDetails(new ServeError(code, message))),
-    ...headers,
-  });
-}
-
-/** Sends headers that end the reply and closes the stream behind them. */
-export function respondAndClose(stream: ServerHttp2Stream, headers: Record<string, string | number>): void {
-  stream.removeAllListeners('data');
-  stream.on('error', ignore);
-  if (stream.destroyed || stream.closed) return;
-  if (stream.headersSent) {
-    stream.close(constants.NGHTTP2_CANCEL);
-    return;
-  }
-  stream.respond(headers, { endStream: true });
-  // grpc-js may still hold a timer for this stream and would answer a second time, which throws.
-  stream.respond = ignore;
-  // An RST_STREAM submitted in this turn would overtake the headers: nghttp2 drops what waits on a closing stream.
-  setImmediate(closeAnswered, stream);
-}
-
-/** Stops a caller from sending on once it has its status. */
-export function closeAnswered(stream: ServerHttp2Stream): void {
-  if (stream.destroyed) return;
-  stream.close(constants.NGHTTP2_NO_ERROR);
-  // Node destroys a stream closed without error only after its readable side was consumed.
-  stream.resume();
 }
 
 function onClose(this: GatedStream): void {

@@ -9,7 +9,8 @@
 import { nowMs } from '../base/clock.js';
 import { type ErrorCode, ServeError } from '../base/errors.js';
 import { SMALLEST_KEPT_BYTES } from '../base/message-pool.js';
-import { closeAnswered, type GatedCall, type GatedStream } from './gated-call.js';
+import type { GatedCall, GatedStream } from './gated-call.js';
+import { closeAnswered } from './refusal.js';
 import { grpcDetails, grpcStatus } from './status.js';
 import { type GrpcLog, HEAD_BYTES, REPLY_HEADERS, type ReplyBytes } from './unary.js';
 

@@ -14,6 +14,7 @@ import type { FinishedRequest } from '../engine/finished-request.js';
 import type { Arm } from '../engine/types.js';
 import { chooseCoding, compress } from './content-coding.js';
 import { errorBodyFor } from './openai-error.js';
+import { bodyIsLong, linger, watchStall } from './slow-client.js';
 import { HttpError, statusOf } from './status.js';
 
 export interface Reply {
@@ -39,12 +40,6 @@ export interface ExchangeServer {
 /** After a client's half-close: when the network is first asked whether anybody is still there; then at doubling intervals. */
 const FIRST_PROBE_MS = 50;
 const LAST_PROBE_MS = 10_000;
-/** A reply of which no byte moves for this long belongs to a client that does not read. */
-const WRITE_STALL_MS = 30_000;
-/** How long an unread body is taken and dropped behind an early error, so that the client gets to read it. */
-const LINGER_MS = 2_000;
-/** Unread bodies up to this size are dropped without giving up the connection. */
-const LINGER_BYTES = 65_536;
 
 export interface ExchangeOptions {
   readonly server: ExchangeServer;
@@ -186,11 +181,11 @@ export class Exchange {
     const lingering = !request.complete && bodyIsLong(request);
     if (lingering || this.server.stopping()) headers.connection = 'close';
     response.writeHead(reply.status, headers);
-    if (lingering) this.linger(body);
+    if (lingering) linger(this, body);
     else {
       response.end(body);
       if (!request.complete) request.resume();
-      if (response.writableLength > 0) this.watchStall();
+      if (response.writableLength > 0) watchStall(this);
     }
   }
 
@@ -226,33 +221,7 @@ export class Exchange {
     // A server that has come to stop since the head went out keeps the connection no longer, nor waits for the client to see that.
     if (this.server.stopping()) response.once('finish', () => this.request.socket.destroySoon());
     response.end();
-    if (response.writableLength > 0) this.watchStall();
-  }
-
-  /** Replies in full but ends only when the client has sent its body or enough time has passed: closing at once resets it. */
-  private linger(body: Uint8Array | string): void {
-    const { request, response } = this;
-    const end = (): void => {
-      clearTimeout(timer);
-      if (!response.writableEnded) response.end();
-    };
-    const timer = setTimeout(end, LINGER_MS);
-    request.once('end', end);
-    request.once('close', end);
-    response.write(body);
-    request.resume();
-  }
-
-  /** Gives up a connection that takes nothing of a reply any more; its buffers would be held for ever. */
-  private watchStall(): void {
-    const { socket } = this.response;
-    let written = socket?.bytesWritten ?? 0;
-    const timer = setInterval(() => {
-      const now = socket?.bytesWritten ?? 0;
-      if (now === written) socket?.destroy();
-      written = now;
-    }, WRITE_STALL_MS);
-    this.onClose(() => clearInterval(timer));
+    if (response.writableLength > 0) watchStall(this);
   }
 
   /** The request is with the engine from now on; whether its client is still there matters. Idempotent. */
@@ -293,9 +262,4 @@ function statusText(status: number): string {
     texts.set(status, text);
   }
   return text;
-}
-
-function bodyIsLong(request: IncomingMessage): boolean {
-  const length = request.headers['content-length'];
-  return length === undefined ? request.headers['transfer-encoding'] !== undefined : Number(length) > LINGER_BYTES;
 }
