@@ -1,0 +1,89 @@
+/**
+ * What an experiment is, and how it measures: arms by turns, medians over the rounds.
+ *
+ * Used by every file of this folder. An experiment asks one question of a claim; it gets servers from the lab, clients from
+ * `callers.ts`, and returns figures by name. It judges nothing: that is `bench/claims/`.
+ */
+import type { ExperimentResult } from '../../src/bench/results.js';
+import { median } from '../interleave.js';
+import type { Lab } from './lab.js';
+
+export interface ExperimentContext {
+  /** Fewer rounds; the figures are noisier. */
+  readonly quick: boolean;
+  readonly lab: Lab;
+  /** One line of progress. */
+  say(line: string): void;
+}
+
+export type Experiment = (context: ExperimentContext) => Promise<ExperimentResult>;
+
+export type Sample = Readonly<Record<string, number>>;
+
+/**
+ * Measures each arm once a round, in turns (A B C, C B A, ...), after one round that is dropped unless the arms are warm. The
+ * median over the rounds of each figure of each arm, as `arm_figure`.
+ */
+export async function byTurns(
+  arms: Readonly<Record<string, () => Promise<Sample>>>,
+  rounds: number,
+  warm = false,
+): Promise<Record<string, number>> {
+  const names = Object.keys(arms);
+  const samples = new Map<string, number[]>();
+  for (let round = warm ? 0 : -1; round < rounds; round++) {
+    for (const name of round % 2 === 0 ? names : [...names].reverse()) {
+      const sample = await arms[name]!();
+      if (round < 0) continue;
+      for (const [figure, value] of Object.entries(sample)) {
+        const key = `${name}_${figure}`;
+        samples.set(key, [...(samples.get(key) ?? []), value]);
+      }
+    }
+  }
+  return Object.fromEntries([...samples].map(([key, values]) => [key, median(values)]));
+}
+
+/** Keeps V8 from leaving out work whose result nobody looks at. */
+let kept: unknown;
+
+/** Milliseconds that one call takes when it is called over and over for about `forMs`, and the collector with it. */
+export function timeOf(work: () => unknown, forMs: number): number {
+  let calls = 0;
+  const began = performance.now();
+  let elapsed = 0;
+  do {
+    kept = work();
+    calls++;
+    elapsed = performance.now() - began;
+  } while (elapsed < forMs);
+  return elapsed / calls;
+}
+
+/** What was returned last; there so that it is read somewhere. */
+export function lastResult(): unknown {
+  return kept;
+}
+
+/** The value below which the share `q` of the numbers lies. */
+export function quantile(numbers: readonly number[], q: number): number {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!;
+}
+
+/** Standard normal numbers, the same in every run: what `np.random.randn` gives the article's script. */
+export function randomNormal(count: number, seed = 1): Float64Array {
+  let state = seed >>> 0;
+  const uniform = (): number => {
+    // mulberry32's mixing: its low bits are random, too, so that digits and mantissas don't repeat.
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+  // Box and Muller's.
+  return Float64Array.from({ length: count }, () => {
+    const radius = Math.sqrt(-2 * Math.log(1 - uniform()));
+    return radius * Math.cos(2 * Math.PI * uniform());
+  });
+}

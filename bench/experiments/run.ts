@@ -1,0 +1,74 @@
+/**
+ * Runs the experiments behind the claims, one after the other, on servers that they share.
+ *
+ * Called by the matrix, whose results hold what comes out, and by `npm run bench -- experiments`. Owns the order and the servers.
+ */
+import type { ExperimentResult } from '../../src/bench/results.js';
+import { BenchError, say } from '../result.js';
+import { balancing } from './balancing.js';
+import { channelPerRequest } from './channel-per-request.js';
+import { channelPool } from './channel-pool.js';
+import { classificationResponse } from './classification-response.js';
+import { connectionOverhead } from './connection-overhead.js';
+import { embeddingBytes } from './embedding-bytes.js';
+import type { Experiment } from './experiment.js';
+import { gzip } from './gzip.js';
+import { headOfLine } from './head-of-line.js';
+import { hpack } from './hpack.js';
+import { openLab } from './lab.js';
+import { parseSerialize } from './parse-serialize.js';
+import { tokenGzip, tokenParse } from './tokens.js';
+
+const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
+  classification_response: classificationResponse,
+  parse_serialize: parseSerialize,
+  embedding_bytes: embeddingBytes,
+  connection_overhead: connectionOverhead,
+  hpack,
+  token_gzip: tokenGzip,
+  token_parse: tokenParse,
+  gzip,
+  channel_per_request: channelPerRequest,
+  channel_pool: channelPool,
+  head_of_line: headOfLine,
+  balancing,
+};
+
+export const EXPERIMENT_NAMES: readonly string[] = Object.keys(EXPERIMENTS);
+
+export interface RunOptions {
+  readonly quick: boolean;
+  /** Left out = all. */
+  readonly names?: readonly string[];
+  /** Progress; standard output when not given. */
+  readonly say?: (line: string) => void;
+}
+
+/** Throws BenchError for a name that is none, and when a server or a client fails: a figure from errors would be none. */
+export async function runExperiments({
+  quick,
+  names = EXPERIMENT_NAMES,
+  say: tell = say,
+}: RunOptions): Promise<ExperimentResult[]> {
+  const unknown = names.filter((name) => !Object.hasOwn(EXPERIMENTS, name));
+  if (unknown.length > 0) {
+    throw new BenchError(`no experiment '${unknown[0]}', expected one of ${EXPERIMENT_NAMES.join(', ')}`);
+  }
+  const lab = openLab();
+  const results: ExperimentResult[] = [];
+  try {
+    for (const [i, name] of names.entries()) {
+      tell(`experiment ${i + 1}/${names.length}: ${name}`);
+      const began = performance.now();
+      const result = await EXPERIMENTS[name]!({ quick, lab, say: (line) => tell(`  ${line}`) });
+      for (const [figure, value] of Object.entries(result.figures)) {
+        if (!Number.isFinite(value)) throw new BenchError(`${name}: figure '${figure}' is ${value}`);
+      }
+      tell(`  ${((performance.now() - began) / 1000).toFixed(1)} s`);
+      results.push(result);
+    }
+  } finally {
+    await lab.close();
+  }
+  return results;
+}
