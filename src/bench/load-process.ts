@@ -1,0 +1,138 @@
+/**
+ * A client process: holds connections, probes and runs one load at a time, as its parent orders (`load-messages.ts`).
+ *
+ * Started by `load.ts`, a process of its own so that its CPU is the client's alone, and with V8's own flags, as clients run. Connections
+ * are opened for each load and closed behind it: idle ones of the other arms would be closed by servers at their own time.
+ */
+import { isBytesData } from '../client/tensor.js';
+import type { OutputTensor } from '../client/types.js';
+import { BenchError } from './bench-error.js';
+import type { Asked, Transport } from './call.js';
+import { hrtimeMs } from './hrtime.js';
+import type { Ask, Measured, Order, Reply } from './load-messages.js';
+import { callOnce, type LoadContext, runLoad } from './load-run.js';
+import type { Probe } from './load-types.js';
+import { createMetronome, type Metronome } from './metronome.js';
+import { tensorBytes } from './tensor-bytes.js';
+import { openH1 } from './transport-h1.js';
+import { openH2 } from './transport-h2.js';
+
+type Prepare = Order & { kind: 'prepare' };
+
+interface Prepared {
+  readonly context: LoadContext;
+  readonly order: Prepare;
+}
+
+/** Set between `prepare` and `go`. */
+let prepared: Prepared | undefined;
+let metronome: Metronome | undefined;
+
+process.on('message', (order: Order) => {
+  obey(order).then(reply, (error: unknown) => {
+    const isExpected = error instanceof BenchError;
+    reply({
+      kind: 'failed',
+      message: isExpected ? error.message : String((error as Error).stack ?? error),
+      isExpected,
+    });
+  });
+});
+// The parent is gone, or done with us.
+process.once('disconnect', () => process.exit());
+
+function reply(message: Reply): void {
+  process.send!(message);
+}
+
+async function obey(order: Order): Promise<Reply> {
+  switch (order.kind) {
+    case 'probe':
+      return { kind: 'probed', probe: await probe(order) };
+    case 'prepare':
+      prepared = await prepare(order);
+      return { kind: 'ready' };
+    case 'go': {
+      if (prepared === undefined) throw new Error('go without prepare');
+      const { context, order: what } = prepared;
+      prepared = undefined;
+      return { kind: 'measured', measured: await measure(context, what) };
+    }
+    default:
+      throw new Error(`unknown order ${order satisfies never}`);
+  }
+}
+
+async function probe(ask: Ask): Promise<Probe> {
+  const transport = await open(ask, 1, 1);
+  try {
+    const { answer, serverTiming } = await callOnce(transport, asking(ask), 1);
+    const { outputs } = answer!;
+    return {
+      outputs,
+      requestTensorBytes: tensorBytes(ask.payload.inputs),
+      responseTensorBytes: tensorBytes(outputs),
+      ...(serverTiming === undefined ? {} : { serverTiming }),
+    };
+  } finally {
+    await transport.close();
+  }
+}
+
+async function prepare(order: Prepare): Promise<Prepared> {
+  const { load, grpcConnections, httpConnections } = order;
+  const callers = load.kind === 'closed' ? load.concurrency : httpConnections;
+  const transport = await open(order, Math.min(callers, grpcConnections), Math.min(callers, httpConnections));
+  try {
+    if (transport.capacity < callers && load.kind === 'closed') {
+      throw new BenchError(`${callers} requests at a time need more than ${transport.capacity} connections or streams`);
+    }
+    const asked = asking(order);
+    const { answer } = await callOnce(transport, asked, load.kind === 'closed' ? callers : LEAD_IN_CALLS);
+    if (load.kind === 'open') metronome ??= await createMetronome();
+    return { context: { transport, asked, tensorBytes: numericBytes(answer!.outputs), metronome }, order };
+  } catch (error) {
+    await transport.close();
+    throw error;
+  }
+}
+
+/** Before an open load: it will seldom have more under way. */
+const LEAD_IN_CALLS = 8;
+
+/** Undefined where there are texts: they may differ in length from answer to answer. */
+function numericBytes(outputs: readonly OutputTensor[]): number | undefined {
+  return outputs.some(({ data }) => isBytesData(data)) ? undefined : tensorBytes(outputs);
+}
+
+async function measure(context: LoadContext, { load }: Prepare): Promise<Measured> {
+  const { transport } = context;
+  try {
+    const before = transport.wireBytes();
+    const cpuBefore = process.cpuUsage();
+    const { startedMs, endedMs, cpu, ...recorded } = await runLoad(context, load);
+    const after = transport.wireBytes();
+    const origin = hrtimeMs() - performance.now();
+    return {
+      ...recorded,
+      startedMs: startedMs + origin,
+      endedMs: endedMs + origin,
+      sentBytes: after.sent - before.sent,
+      receivedBytes: after.received - before.received,
+      cpuUs: cpu.user + cpu.system - cpuBefore.user - cpuBefore.system,
+    };
+  } finally {
+    await transport.close();
+  }
+}
+
+function open({ target, arm, payload }: Ask, grpcConnections: number, httpConnections: number): Promise<Transport> {
+  const asked = asking({ target, arm, payload });
+  return arm.encoding === 'grpc_raw' || arm.encoding === 'grpc_typed'
+    ? openH2(target, asked, grpcConnections)
+    : openH1(target, asked, httpConnections);
+}
+
+function asking({ payload: { model, version, inputs }, arm }: Ask): Asked {
+  return { request: { model, ...(version === undefined ? {} : { version }), inputs }, arm };
+}

@@ -1,0 +1,133 @@
+/**
+ * What one process keeps of its load: every latency up to a bound and a sample beyond, and of fewer requests where the time went.
+ *
+ * Filled by the load, emptied once at its end. While requests run it only stores numbers and the server's text as it came: taking
+ * budgets apart costs more than a lean request, and it would be the client's CPU that is reported.
+ */
+import { type BudgetPhase, budgetOf, parseServerTiming } from '../client/budget.js';
+import type { Call } from './call.js';
+import type { PhaseResult } from './results.js';
+import { createRandom, mean, median } from './statistics.js';
+
+/** Kept of one load: 512 KiB of latencies, and enough rows for a median's third digit. */
+const MAX_LATENCIES = 65_536;
+const MAX_ROWS = 4096;
+
+const SEED = 0x5eed;
+
+/** What budgets are made of, copied: the call is used again. */
+interface Row {
+  readonly lateMs: number;
+  readonly wallMs: number;
+  readonly called: number;
+  readonly began: number;
+  readonly encoded: number;
+  readonly sent: number;
+  readonly firstByte: number;
+  readonly lastByte: number;
+  readonly decoded: number;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly serverTiming: string | undefined;
+}
+
+export interface Recorded {
+  readonly requests: number;
+  readonly failures: number;
+  readonly firstFailure?: string;
+  readonly latenciesMs: Float64Array;
+  readonly meanMs: number;
+  readonly maxMs: number;
+  readonly phases: readonly PhaseResult[];
+  readonly explainedShare: number;
+  readonly transitShare: number;
+}
+
+export class Recorder {
+  readonly #random = createRandom(SEED);
+  readonly #latencies = new Float64Array(MAX_LATENCIES);
+  readonly #rows: Row[] = [];
+  #requests = 0;
+  #failures = 0;
+  #firstFailure: string | undefined;
+  #sumMs = 0;
+  #maxMs = 0;
+
+  /** An answered call; `endedMs` is the load's own stamp. */
+  answered(call: Call, endedMs: number): void {
+    const latencyMs = endedMs - call.due;
+    this.#sumMs += latencyMs;
+    if (latencyMs > this.#maxMs) this.#maxMs = latencyMs;
+    const index = this.#requests++;
+    const latencyAt = this.#place(index, MAX_LATENCIES);
+    if (latencyAt >= 0) this.#latencies[latencyAt] = latencyMs;
+    const rowAt = this.#place(index, MAX_ROWS);
+    if (rowAt >= 0) this.#rows[rowAt] = rowOf(call, endedMs);
+  }
+
+  failed(reason: string, count = 1): void {
+    this.#failures += count;
+    this.#firstFailure ??= reason;
+  }
+
+  /** Where the sample of number `index` goes so that all have the same chance to be kept; -1 = nowhere. */
+  #place(index: number, places: number): number {
+    if (index < places) return index;
+    const place = Math.floor(this.#random() * (index + 1));
+    return place < places ? place : -1;
+  }
+
+  finish(): Recorded {
+    const requests = this.#requests;
+    return {
+      requests,
+      failures: this.#failures,
+      ...(this.#firstFailure === undefined ? {} : { firstFailure: this.#firstFailure }),
+      latenciesMs: this.#latencies.slice(0, Math.min(requests, MAX_LATENCIES)),
+      meanMs: requests === 0 ? 0 : this.#sumMs / requests,
+      maxMs: this.#maxMs,
+      ...explain(this.#rows),
+    };
+  }
+}
+
+function rowOf(call: Call, endedMs: number): Row {
+  const { due, startedMs, called, began, encoded, sent, firstByte, lastByte, decoded } = call;
+  const { requestBytes, responseBytes, serverTiming } = call;
+  const lateMs = startedMs - due;
+  const wallMs = endedMs - due;
+  const stamps = { called, began, encoded, sent, firstByte, lastByte, decoded };
+  return { lateMs, wallMs, ...stamps, requestBytes, responseBytes, serverTiming };
+}
+
+/** Phases of all rows, and the shares of the wall time that the phases explain and that nobody saw. */
+function explain(rows: readonly Row[]): Pick<Recorded, 'phases' | 'explainedShare' | 'transitShare'> {
+  if (rows.length === 0) return { phases: [], explainedShare: 0, transitShare: 0 };
+  const columns = new Map<string, { readonly phase: BudgetPhase; readonly ms: Float64Array }>();
+  const explained = new Float64Array(rows.length);
+  const transit = new Float64Array(rows.length);
+  for (const [index, row] of rows.entries()) {
+    const budget = budgetOf(row, parseServerTiming(row.serverTiming), row.requestBytes, row.responseBytes);
+    let sumMs = 0;
+    for (const phase of [lateness(row), ...budget.phases]) {
+      sumMs += phase.ms;
+      const key = `${phase.side} ${phase.name}`;
+      let column = columns.get(key);
+      if (column === undefined) columns.set(key, (column = { phase, ms: new Float64Array(rows.length) }));
+      column.ms[index] = phase.ms;
+      if (phase.side === 'between') transit[index] = phase.ms / row.wallMs;
+    }
+    explained[index] = sumMs / row.wallMs;
+  }
+  // Nobody is late who asks when the last answer has come.
+  const used = [...columns.values()].filter(({ phase, ms }) => phase.name !== LATE || ms.some((value) => value > 0));
+  const phases = used.map(({ phase: { side, name }, ms }) => ({ side, name, medianMs: median(ms), meanMs: mean(ms) }));
+  return { phases, explainedShare: median(explained), transitShare: median(transit) };
+}
+
+/** Open loads: from when a request was due until it was sent. */
+const LATE = 'late';
+
+function lateness({ lateMs }: Row): BudgetPhase {
+  return { side: 'client', name: LATE, ms: lateMs };
+}
