@@ -52,6 +52,10 @@ export class Timeline {
   encoded = 0;
   /** Requests' rows that ran together, 0 when nothing ran. */
   batchSize = 0;
+  /** Which batch that was, of all of this process; 0 where there was none. */
+  batchId = 0;
+  /** Tokens generated for the request. */
+  tokens = 0;
   /** Bytes of the tensors that the model was given and gave, in raw form; 0 when nothing ran. */
   inputBytes = 0;
   outputBytes = 0;

@@ -18,6 +18,8 @@ export class Answers {
   readonly #log: Log;
   readonly #idleListeners: (() => void)[] = [];
   #inFlight = 0;
+  /** Batches delivered. */
+  #batches = 0;
 
   constructor(log: Log) {
     this.#log = log;
@@ -49,12 +51,14 @@ export class Answers {
       for (const entry of entries) this.fail(model, entry, ServeError.from(error), 'BACKEND');
       return;
     }
+    const batchId = ++this.#batches;
     for (let i = 0; i < entries.length; i++) {
       const entry = entries[i]!;
       const { timeline } = entry.request;
       timeline.computeStart = result.computeStart;
       timeline.computeEnd = result.computeEnd;
       timeline.batchSize = rows;
+      timeline.batchId = batchId;
       timeline.inputBytes = entry.byteLength;
       let outputs = parts[i]!;
       if (entry.state !== 'cancelled' && entry.request.outputs.some(isAskedAsClasses)) {

@@ -68,6 +68,7 @@ export class GenerationMeasures {
     timeline.computeStart = end.prefillMs;
     timeline.computeEnd = Math.max(this.#lastMs, end.prefillMs);
     timeline.batchSize = 1;
+    timeline.tokens = this.tokens;
     timeline.scattered = nowMs();
   }
 

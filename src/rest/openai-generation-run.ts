@@ -155,6 +155,7 @@ export class GenerationRun {
         merged[stamp] = Math.max(merged[stamp], timeline[stamp]);
       }
     }
+    merged.tokens = this.#running.reduce((sum, { timeline }) => sum + timeline.tokens, 0);
   }
 
   #take(running: Running, delta: GeneratedDelta): void {

@@ -1,0 +1,159 @@
+import { describe, expect, test } from 'vitest';
+import { readTracingSettings } from '../../src/tracing/settings.js';
+
+const ON = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' };
+const read = (env: Record<string, string>) => readTracingSettings(env, '1.2.3');
+const settings = (env: Record<string, string> = {}) => read({ ...ON, ...env }).settings!;
+
+describe('whether at all', () => {
+  test.each([
+    ['nothing is set', {}],
+    ['the SDK is disabled', { ...ON, OTEL_SDK_DISABLED: 'true' }],
+    ['no exporter is asked for', { ...ON, OTEL_TRACES_EXPORTER: 'none' }],
+    ['the endpoint is empty', { OTEL_EXPORTER_OTLP_ENDPOINT: '' }],
+    ['only metrics have an endpoint', { OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: 'http://collector' }],
+  ])('tracing is off when %s', (_what, env) => {
+    expect(read(env)).toEqual({ settings: undefined, warnings: [] });
+  });
+
+  test.each([
+    ['an endpoint', ON],
+    ['an endpoint of traces', { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://collector:4318/x' }],
+    ['the exporter', { OTEL_TRACES_EXPORTER: 'otlp' }],
+  ])('tracing is on by %s', (_what, env) => {
+    expect(read(env).settings).toBeDefined();
+  });
+
+  test.each([
+    [
+      { ...ON, OTEL_TRACES_EXPORTER: 'zipkin' },
+      "OTEL_TRACES_EXPORTER is 'zipkin', expected otlp or none: nothing goes there",
+    ],
+    [
+      { ...ON, OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' },
+      "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc', expected http/protobuf: tracing stays off",
+    ],
+    [
+      { OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' },
+      "OTEL_EXPORTER_OTLP_ENDPOINT is 'collector:4318', expected a URL that begins http:// or https://: tracing stays off",
+    ],
+    [
+      { ...ON, OTEL_EXPORTER_OTLP_CERTIFICATE: 'no/such/file' },
+      "OTEL_EXPORTER_OTLP_CERTIFICATE is 'no/such/file', expected a file that can be read (ENOENT): tracing stays off",
+    ],
+  ])('where spans could only go astray tracing stays off and says why: %j', (env, warning) => {
+    expect(read(env)).toEqual({ settings: undefined, warnings: [warning] });
+  });
+});
+
+describe('where to', () => {
+  test.each([
+    ['http://c:4318', 'http://c:4318/v1/traces'],
+    ['http://c:4318/', 'http://c:4318/v1/traces'],
+    ['https://c/otlp/', 'https://c/otlp/v1/traces'],
+  ])('below the endpoint %s traces have their path', (endpoint, url) => {
+    expect(settings({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }).target.url.href).toBe(url);
+  });
+
+  test('an endpoint of traces is taken as it is, before the one for all', () => {
+    expect(settings({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://t/own' }).target.url.href).toBe('http://t/own');
+  });
+
+  test('without any the collector is on this machine', () => {
+    expect(read({ OTEL_TRACES_EXPORTER: 'otlp' }).settings!.target.url.href).toBe('http://localhost:4318/v1/traces');
+  });
+
+  test('headers of traces win over those for all, values are percent-decoded', () => {
+    const { headers } = settings({
+      OTEL_EXPORTER_OTLP_HEADERS: 'a=1,Authorization=Basic%20eA%3D%3D',
+      OTEL_EXPORTER_OTLP_TRACES_HEADERS: 'a=2',
+    }).target;
+    expect(headers).toEqual({ 'user-agent': 'tensorwire/1.2.3', authorization: 'Basic eA==', a: '2' });
+  });
+
+  test('headers that are none are passed over without telling their secrets', () => {
+    const { settings: read1, warnings } = read({ ...ON, OTEL_EXPORTER_OTLP_HEADERS: 'token%zz=secret' });
+    expect(read1!.target.headers).toEqual({ 'user-agent': 'tensorwire/1.2.3' });
+    expect(warnings).toEqual(['OTEL_EXPORTER_OTLP_HEADERS is no list of key=value pairs: no header is taken from it']);
+    expect(read({ ...ON, OTEL_EXPORTER_OTLP_HEADERS: 'a=line%0Abreak' }).warnings).toHaveLength(1);
+  });
+
+  test('timeout and compression are read, for traces before those for all', () => {
+    const { timeoutMs, gzip } = settings({
+      OTEL_EXPORTER_OTLP_TIMEOUT: '1',
+      OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: '2500',
+      OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip',
+    }).target;
+    expect({ timeoutMs, gzip }).toEqual({ timeoutMs: 2500, gzip: true });
+  });
+});
+
+describe('which and how many', () => {
+  test.each([
+    ['always_on', undefined, { parentBased: false, ratio: 1 }],
+    ['always_off', '0.5', { parentBased: false, ratio: 0 }],
+    ['traceidratio', '0.25', { parentBased: false, ratio: 0.25 }],
+    ['parentbased_always_off', undefined, { parentBased: true, ratio: 0 }],
+    ['parentbased_traceidratio', '0.1', { parentBased: true, ratio: 0.1 }],
+    ['parentbased_traceidratio', undefined, { parentBased: true, ratio: 1 }],
+  ])('the sampler %s with %s', (name, arg, sampling) => {
+    expect(settings({ OTEL_TRACES_SAMPLER: name, ...(arg && { OTEL_TRACES_SAMPLER_ARG: arg }) }).sampling).toEqual(
+      sampling,
+    );
+  });
+
+  test('without a sampler all is traced that no parent refuses', () => {
+    expect(settings().sampling).toEqual({ parentBased: true, ratio: 1 });
+  });
+
+  test.each([
+    [{ OTEL_TRACES_SAMPLER: 'toString' }, /^OTEL_TRACES_SAMPLER is 'toString', expected one of always_on, /],
+    [
+      { OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '10%' },
+      /^OTEL_TRACES_SAMPLER_ARG is '10%', expected a number from 0 to 1: 1 is used$/,
+    ],
+    [
+      { OTEL_BSP_MAX_QUEUE_SIZE: '-1' },
+      /^OTEL_BSP_MAX_QUEUE_SIZE is '-1', expected a whole number from 1: 2048 is used$/,
+    ],
+    [{ OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' }, /: http\/protobuf is used$/],
+    [{ OTEL_EXPORTER_OTLP_COMPRESSION: 'br' }, /^OTEL_EXPORTER_OTLP_COMPRESSION is 'br', expected gzip or none/],
+    [{ OTEL_PROPAGATORS: 'b3' }, /^OTEL_PROPAGATORS is 'b3'/],
+    [{ OTEL_RESOURCE_ATTRIBUTES: 'novalue' }, /^OTEL_RESOURCE_ATTRIBUTES is no list/],
+  ])('%j is warned of, and tracing goes on', (env, warning) => {
+    const { settings: found, warnings } = read({ ...ON, ...(env as unknown as Record<string, string>) });
+    expect(found).toBeDefined();
+    expect(warnings).toEqual([expect.stringMatching(warning)]);
+  });
+
+  test('a batch is never larger than the queue', () => {
+    const { maxQueueSize, maxExportBatchSize, scheduleDelayMs } = settings({
+      OTEL_BSP_MAX_QUEUE_SIZE: '100',
+      OTEL_BSP_SCHEDULE_DELAY: '200',
+    });
+    expect({ maxQueueSize, maxExportBatchSize, scheduleDelayMs }).toEqual({
+      maxQueueSize: 100,
+      maxExportBatchSize: 100,
+      scheduleDelayMs: 200,
+    });
+  });
+
+  test("W3C's context is read unless other propagators are asked for", () => {
+    expect(settings().readsContext).toBe(true);
+    expect(settings({ OTEL_PROPAGATORS: 'baggage,tracecontext' }).readsContext).toBe(true);
+    expect(settings({ OTEL_PROPAGATORS: 'none' }).readsContext).toBe(false);
+  });
+});
+
+test("the service's name and attributes come from the environment, the name's own variable first", () => {
+  const named = Object.fromEntries(
+    settings({ OTEL_RESOURCE_ATTRIBUTES: 'service.name=x,deployment.environment=a%2Cb', OTEL_SERVICE_NAME: 'vision' })
+      .resource,
+  );
+  expect(named).toMatchObject({
+    'service.name': 'vision',
+    'service.version': '1.2.3',
+    'deployment.environment': 'a,b',
+  });
+  expect(Object.fromEntries(settings().resource)['service.name']).toBe('tensorwire');
+});
