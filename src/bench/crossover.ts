@@ -17,6 +17,8 @@ export interface Crossover {
   readonly crossings: readonly Crossing[];
   /** Where there is none: the arm that is never the slower one; undefined where noise tells them apart nowhere. */
   readonly fasterThroughout: string | undefined;
+  /** The arm that is clearly the faster one at the largest payload, and the payload from which on it always is. */
+  readonly clearFrom: { readonly arm: string; readonly payload: Payload } | undefined;
   /** The range measured. */
   readonly smallest: Payload;
   readonly largest: Payload;
@@ -93,9 +95,26 @@ function crossoverOf(
     }),
     fasterThroughout:
       found.length > 0 || aLower.length + bLower.length === 0 ? undefined : arms[aLower.length > 0 ? 0 : 1],
+    clearFrom: clearFrom(
+      pairs.map(({ payload, a, b }) => ({
+        payload,
+        faster: clearlyLower(a.p50Ms, b.p50Ms, rounds)
+          ? arms[0]
+          : clearlyLower(b.p50Ms, a.p50Ms, rounds)
+            ? arms[1]
+            : undefined,
+      })),
+    ),
     smallest: first.payload,
     largest: last.payload,
   };
+}
+
+function clearFrom(payloads: readonly { payload: Payload; faster: string | undefined }[]): Crossover['clearFrom'] {
+  const arm = payloads.at(-1)?.faster;
+  if (arm === undefined) return undefined;
+  const before = payloads.findLastIndex(({ faster }) => faster !== arm);
+  return { arm, payload: payloads[before + 1]!.payload };
 }
 
 /** Where two lines over the same payloads cross. Touching without crossing is none. */

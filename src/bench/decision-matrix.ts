@@ -5,8 +5,9 @@
  */
 import { armsOf, cellGroups, loadLabel, loadsOf } from './cells.js';
 import { byteSize, digits, factor, isFigure, milliseconds, percent } from './figures.js';
+import { withinNoise } from './noise.js';
 import { isGrpc, type Recommendation } from './recommendation.js';
-import { armName, type CellResult, type StreamResult } from './results.js';
+import { type ArmSpec, armName, type BenchResults, type CellResult, type StreamResult } from './results.js';
 import { serializationShareOf } from './serialization.js';
 
 export interface MatrixRow {
@@ -16,22 +17,29 @@ export interface MatrixRow {
   /** Undefined where this run has no figures for it. */
   readonly measured: string | undefined;
   readonly ours: string | undefined;
-  /** Whether ours is the article's; undefined where there is none. */
+  /** Whether ours is the article's; undefined where there is none, or nothing to choose from. */
   readonly agrees: boolean | undefined;
 }
 
-type Finding = Pick<MatrixRow, 'measured' | 'ours'> & { readonly takes: 'REST' | 'gRPC' };
+interface Finding {
+  readonly measured: string;
+  readonly ours: string;
+  /** Undefined where one protocol alone was measured, so that nothing was chosen. */
+  readonly takes: 'REST' | 'gRPC' | undefined;
+}
 
 /** What a request may take at 99 % in the article's row for real time, and what a batch may take. */
 const REAL_TIME_MS = 100;
 const BATCH_MS = 1000;
 /** Part of a batch's second up to which the article calls serialization small. */
 const SMALL_PART = 0.05;
+/** What REST may take of gRPC's latency before its simplicity is no longer free. */
+const AFFORDABLE = 1.25;
 
-/** All seven rows, in the article's order. */
+/** All seven rows, in the article's order; `cells` are those of the results that were answered. */
 export function matrixOf(
+  { streams, rounds }: BenchResults,
   cells: readonly CellResult[],
-  streams: readonly StreamResult[],
   recommendations: readonly Recommendation[],
 ): MatrixRow[] {
   const row = (scenario: string, article: MatrixRow['article'], finding: Finding | undefined): MatrixRow => ({
@@ -39,15 +47,15 @@ export function matrixOf(
     article,
     measured: finding?.measured,
     ours: finding?.ours,
-    agrees: finding && finding.takes === (article === 'REST' ? 'REST' : 'gRPC'),
+    agrees: finding?.takes && finding.takes === (article === 'REST' ? 'REST' : 'gRPC'),
   });
   return [
     row('Public API, browsers', 'REST', publicApi(cells)),
-    row('Internal microservices', 'gRPC', microservices(recommendations)),
+    row('Internal microservices', 'gRPC', microservices(cells, recommendations)),
     row('Batch inference (> 1 s acceptable)', 'REST', batch(cells)),
     row('Real-time inference (< 100 ms p99)', 'gRPC', realTime(cells)),
-    row('LLM token streaming', 'gRPC streaming', streaming(streams)),
-    row('High-volume embeddings', 'gRPC', embeddings(cells)),
+    row('LLM token streaming', 'gRPC streaming', streaming(streams, rounds)),
+    row('High-volume embeddings', 'gRPC', embeddings(cells, rounds)),
     row('Heterogeneous clients', 'REST', heterogeneous(cells)),
   ];
 }
@@ -77,7 +85,7 @@ function publicApi(cells: readonly CellResult[]): Finding | undefined {
   };
 }
 
-function microservices(recommendations: readonly Recommendation[]): Finding | undefined {
+function microservices(cells: readonly CellResult[], recommendations: readonly Recommendation[]): Finding | undefined {
   if (recommendations.length === 0) return undefined;
   const grpc = recommendations.filter(({ arm }) => isGrpc(arm));
   const takes = grpc.length * 2 > recommendations.length ? 'gRPC' : 'REST';
@@ -87,7 +95,7 @@ function microservices(recommendations: readonly Recommendation[]): Finding | un
   return {
     measured: `gRPC recommended in ${grpc.length} of ${recommendations.length} combinations of model, load and payload`,
     ours: `${takes}, mostly ${usual}`,
-    takes,
+    takes: hasBoth(cells) ? takes : undefined,
   };
 }
 
@@ -115,25 +123,27 @@ function realTime(cells: readonly CellResult[]): Finding | undefined {
   });
   // The simplest one of those that hold most: arms come from the simplest on.
   const chosen = held.reduce((a, b) => (b.held / b.all > a.held / a.all ? b : a));
+  const fewer = held.filter(({ all, held: some }) => some < all);
+  const always = held.filter((one) => !fewer.includes(one)).map(({ arm }) => armName(arm));
+  const parts = [
+    ...(always.length > 0 ? [`everywhere with ${always.join(', ')}`] : []),
+    ...fewer.map(({ arm, all, held: some }) => `in ${some} of ${all} with ${armName(arm)}`),
+  ];
   return {
-    measured:
-      held.map(({ arm, all, held: some }) => `${armName(arm)} ${some}/${all}`).join(', ') +
-      ' combinations below 100 ms',
+    measured: `p99 below 100 ms ${parts.join(', ')}`,
     ours: armName(chosen.arm),
-    takes: isGrpc(chosen.arm) ? 'gRPC' : 'REST',
+    takes: choice(cells, chosen.arm),
   };
 }
 
-function streaming(streams: readonly StreamResult[]): Finding | undefined {
+function streaming(streams: readonly StreamResult[], rounds: number): Finding | undefined {
   const sound = streams.filter(({ totalMs }) => isFigure(totalMs.value));
   const fastest = [...sound].sort((a, b) => a.totalMs.value - b.totalMs.value)[0];
   if (!fastest) return undefined;
-  const same = sound.filter(({ totalMs }) => totalMs.low <= fastest.totalMs.high);
+  const same = sound.filter(({ totalMs }) => withinNoise(totalMs, fastest.totalMs, rounds));
   const chosen = same.find(({ way }) => way === 'sse' || way === 'sse_openai') ?? fastest;
   return {
-    measured: sound
-      .map(({ way, tokens, totalMs }) => `${way} ${milliseconds(totalMs.value)} for ${tokens} tokens`)
-      .join(', '),
+    measured: `${fastest.tokens} tokens: ${sound.map(({ way, totalMs }) => `${way} ${milliseconds(totalMs.value)}`).join(', ')}`,
     ours:
       same.length > 1
         ? `${chosen.way}: within noise of ${same
@@ -141,24 +151,27 @@ function streaming(streams: readonly StreamResult[]): Finding | undefined {
             .map(({ way }) => way)
             .join(', ')}`
         : chosen.way,
-    takes: /grpc/.test(chosen.way) ? 'gRPC' : 'REST',
+    takes: hasBothWays(sound) ? (isGrpcWay(chosen) ? 'gRPC' : 'REST') : undefined,
   };
 }
 
-function embeddings(cells: readonly CellResult[]): Finding | undefined {
+function embeddings(cells: readonly CellResult[], rounds: number): Finding | undefined {
   const own = cells.filter(({ model, load }) => /embed/i.test(model) && load.kind === 'closed');
   const most = loadsOf(own).at(-1);
   const group = cellGroups(own).find(({ load }) => most && loadLabel(load) === loadLabel(most));
   if (!group) return undefined;
   const json = find(group.cells, 'rest_json');
   const fastest = [...group.cells].sort((a, b) => b.perSecond.value - a.perSecond.value)[0]!;
+  // Cells come from the simplest arm on.
+  const tied = group.cells.filter((cell) => withinNoise(cell.perSecond, fastest.perSecond, rounds));
+  const chosen = tied[0]!;
   return {
     measured:
       `${group.payload.label}, ${loadLabel(group.load)}: ` +
       group.cells.map(({ arm, perSecond }) => `${armName(arm)} ${digits(perSecond.value)}/s`).join(', ') +
       (json && json !== fastest ? ` (${factor(fastest.perSecond.value, json.perSecond.value)} of REST JSON)` : ''),
-    ours: armName(fastest.arm),
-    takes: isGrpc(fastest.arm) ? 'gRPC' : 'REST',
+    ours: tied.length > 1 ? `${armName(chosen.arm)}: the simplest within noise of the fastest` : armName(chosen.arm),
+    takes: choice(own, chosen.arm),
   };
 }
 
@@ -171,12 +184,30 @@ function heterogeneous(cells: readonly CellResult[]): Finding | undefined {
   });
   const sorted = costs.sort((a, b) => a.part - b.part);
   const [least, most] = [sorted[0], sorted.at(-1)];
-  if (!least || !most) return undefined;
+  const middle = sorted[sorted.length >> 1];
+  if (!least || !most || !middle) return undefined;
   return {
     measured: `the best REST arm takes ${digits(least.part)} to ${digits(most.part)} times the best gRPC arm's p50 (most at ${most.payload.label}, ${byteSize(most.bytes)} on the wire)`,
-    ours: 'REST',
+    ours: middle.part <= AFFORDABLE ? 'REST' : `REST where ${digits(middle.part)} times the latency is affordable`,
     takes: 'REST',
   };
+}
+
+function hasBoth(cells: readonly CellResult[]): boolean {
+  return new Set(cells.map(({ arm }) => isGrpc(arm))).size === 2;
+}
+
+function choice(cells: readonly CellResult[], arm: ArmSpec): Finding['takes'] {
+  if (!hasBoth(cells)) return undefined;
+  return isGrpc(arm) ? 'gRPC' : 'REST';
+}
+
+function isGrpcWay({ way }: StreamResult): boolean {
+  return way === 'grpc_stream' || way === 'request_per_token_grpc';
+}
+
+function hasBothWays(streams: readonly StreamResult[]): boolean {
+  return new Set(streams.map(isGrpcWay)).size === 2;
 }
 
 function find(cells: readonly CellResult[], name: string): CellResult | undefined {

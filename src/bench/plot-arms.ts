@@ -8,12 +8,11 @@ import { byteSize, digits, factor, milliseconds } from './figures.js';
 import type { Figure, Panel } from './plot-figure.js';
 import { fillLegend, type Row, rowPanel, type Segment } from './plot-rows.js';
 import { armColour, INK, PAPER, PHASE_KINDS, type PhaseKind, phaseKind } from './plot-style.js';
-import { armName, type CellResult } from './results.js';
+import { armName, type CellResult, type Load } from './results.js';
 import { element } from './svg.js';
 
 export interface LoadFigure {
-  /** For the file's name. */
-  readonly load: string;
+  readonly load: Load;
   readonly figure: Figure;
 }
 
@@ -148,7 +147,7 @@ function byLoad(
   make: (own: readonly CellResult[], load: string) => Figure,
 ): LoadFigure[] {
   return loadsOf(cells).map((load) => ({
-    load: loadKey(load),
+    load,
     figure: make(
       cells.filter((cell) => loadKey(cell.load) === loadKey(load)),
       loadLabel(load),

@@ -10,6 +10,7 @@ import { plainName } from './figures.js';
 import { budgetFigures, bytesFigure, percentileFigures } from './plot-arms.js';
 import { latencyFigure, throughputFigure } from './plot-curves.js';
 import { drawFigure, type Figure } from './plot-figure.js';
+import { plotName } from './plot-name.js';
 import { streamsFigure } from './plot-streams.js';
 import type { BenchResults } from './results.js';
 
@@ -32,25 +33,21 @@ export function plots(results: BenchResults): Plot[] {
   const ofModels = modelsOf(cells).flatMap((model) => {
     const own = cells.filter((cell) => cell.model === model);
     return [
-      plot(`latency-${model}`, latencyFigure(model, own, results.rounds)),
-      plot(`throughput-${model}`, throughputFigure(model, own)),
-      ...budgetFigures(model, own).map(({ load, figure }) => plot(`budget-${model}-${load}`, figure)),
-      ...percentileFigures(model, own).map(({ load, figure }) => plot(`percentiles-${model}-${load}`, figure)),
-      plot(`bytes-${model}`, bytesFigure(model, own)),
+      plot(plotName('latency', model), latencyFigure(model, own, results.rounds)),
+      plot(plotName('throughput', model), throughputFigure(model, own)),
+      ...budgetFigures(model, own).map(({ load, figure }) => plot(plotName('budget', model, load), figure)),
+      ...percentileFigures(model, own).map(({ load, figure }) => plot(plotName('percentiles', model, load), figure)),
+      plot(plotName('bytes', model), bytesFigure(model, own)),
     ];
   });
   const streams = streamsFigure(results.streams);
-  return streams ? [...ofModels, plot('streams', streams)] : ofModels;
+  return streams ? [...ofModels, plot(plotName('streams'), streams)] : ofModels;
 }
 
-/** Models are named by whoever runs the server. */
+/** Two models may come to the same name. */
 function uniqueFile(name: string, taken: Set<string>): string {
-  const slug = name
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9_.-]+/g, '-')
-    .slice(0, 100);
-  let file = `${slug}.svg`;
-  for (let count = 2; taken.has(file); count++) file = `${slug}-${count}.svg`;
+  let file = `${name}.svg`;
+  for (let count = 2; taken.has(file); count++) file = `${name}-${count}.svg`;
   taken.add(file);
   return file;
 }

@@ -58,25 +58,27 @@ function negative({ value, low, high }: Interval): Interval {
 }
 
 function reasonOf(chosen: CellResult, tied: readonly CellResult[], all: readonly CellResult[]): string {
-  const own = `p50 ${milliseconds(chosen.p50Ms.value)}, p99 ${milliseconds(chosen.p99Ms.value)}, ${digits(chosen.perSecond.value)}/s`;
-  const parts = [own];
+  const parts = [figures(chosen)];
   if (tied.length > 0) parts.push(`within noise of ${tied.map(({ arm }) => armName(arm)).join(', ')}, so the simplest`);
   const rest = all.filter((cell) => cell !== chosen && !tied.includes(cell));
   // Against the best of the other protocol: that is the choice people have to make.
   const rival = best(rest.filter(({ arm }) => isGrpc(arm) !== isGrpc(chosen.arm))) ?? best(rest);
-  if (rival) parts.push(`against ${armName(rival.arm)}: ${comparison(chosen, rival)}`);
+  if (rival) {
+    const slower = factor(rival.p50Ms.value, chosen.p50Ms.value);
+    parts.push(`${armName(rival.arm)} takes ${slower}: ${figures(rival)}`);
+  }
   if (all.length === 1) parts.push('the only arm measured');
+  if (!chosen.answersEqual) parts.push('no arm answered as the first one did');
   return parts.join('; ');
 }
 
-function comparison(chosen: CellResult, rival: CellResult): string {
-  const cpu = isFigure(chosen.serverCpuUs) && isFigure(rival.serverCpuUs);
+function figures(cell: CellResult): string {
   return [
-    `p50 ${milliseconds(rival.p50Ms.value)} (${factor(rival.p50Ms.value, chosen.p50Ms.value)})`,
-    `p99 ${milliseconds(rival.p99Ms.value)}`,
-    `${digits(rival.perSecond.value)}/s`,
-    ...(cpu ? [`server CPU ${count(rival.serverCpuUs)} us to ${count(chosen.serverCpuUs)} us`] : []),
-    `${byteSize(wireBytes(rival))} to ${byteSize(wireBytes(chosen))} on the wire`,
+    `p50 ${milliseconds(cell.p50Ms.value)}`,
+    `p99 ${milliseconds(cell.p99Ms.value)}`,
+    `${digits(cell.perSecond.value)}/s`,
+    ...(isFigure(cell.serverCpuUs) ? [`server CPU ${count(cell.serverCpuUs)} us`] : []),
+    `${byteSize(wireBytes(cell))} on the wire`,
   ].join(', ');
 }
 

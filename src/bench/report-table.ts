@@ -4,9 +4,9 @@
  * Called by the harness and the command `tensorwire bench`. Pure. Owns which columns go first when the terminal is narrow, and what the
  * marks of a row mean.
  */
-import Table from 'cli-table3';
 import { type CellGroup, cellGroups, loadKey, loadLabel, loadsOf } from './cells.js';
 import { count, digits, interval, isFigure, NO_FIGURE, plainName } from './figures.js';
+import { plainHeading, plainTable, wrapText } from './plain-table.js';
 import { marksOf, notesOf } from './report-notes.js';
 import { armName, type BenchResults, type CellResult, type StreamResult } from './results.js';
 
@@ -24,7 +24,7 @@ interface Column {
 }
 
 const COLUMNS: readonly Column[] = [
-  { head: 'Payload\n(KB)', spare: 0, text: (_, { payload }) => digits(payload.bytes / 1024) },
+  { head: 'Payload\n(KB)', spare: 0, text: (_, { payload }) => kilobytes(payload.bytes) },
   { head: 'Model Type', spare: 0, left: true, text: ({ model }) => shortened(plainName(model), 22) },
   { head: 'Protocol', spare: 0, left: true, text: ({ arm }) => armName(arm) },
   { head: 'P50\n(ms)', spare: 0, text: ({ p50Ms }) => digits(p50Ms.value) },
@@ -46,7 +46,7 @@ const COLUMNS: readonly Column[] = [
     spare: 4,
     text: ({ clientCpuUs, serverCpuUs }) => `${rounded(clientCpuUs)}/${rounded(serverCpuUs)}`,
   },
-  { head: '', spare: 0, left: true, text: (cell) => marksOf(cell) },
+  { head: '', spare: 0, left: true, text: marksOf },
 ];
 
 /** Lines of plain text: a table for each load, the streams, and what the marks mean; no line is longer than `width` from 72 on. */
@@ -54,20 +54,29 @@ export function resultsTable(results: BenchResults, { width = 120 }: TableOption
   const groups = cellGroups(results.cells);
   const parts = loadsOf(results.cells).map((load) => {
     const own = groups.filter((group) => loadKey(group.load) === loadKey(load));
-    return `${heading(load.kind === 'closed' ? `Closed loop, ${loadLabel(load)}` : `Open loop, ${loadLabel(load)}`)}\n${cellTable(own, width)}`;
+    return `${plainHeading(load.kind === 'closed' ? `Closed loop, ${loadLabel(load)}` : `Open loop, ${loadLabel(load)}`)}\n${cellTable(own, width)}`;
   });
-  if (results.streams.length > 0) parts.push(`${heading('Token streams')}\n${streamTable(results.streams, width)}`);
-  parts.push(...notesOf(results).map((note) => wrapped(note, width)));
+  if (results.streams.length > 0)
+    parts.push(`${plainHeading('Token streams')}\n${streamTable(results.streams, width)}`);
+  parts.push(...notesOf(results).map((note) => wrapText(note, width, '  ')));
   return parts.join('\n\n');
 }
 
 function cellTable(groups: readonly CellGroup[], width: number): string {
-  let columns = [...COLUMNS];
+  return fitted(COLUMNS, width, (columns) =>
+    groups.map((group) => group.cells.map((cell) => columns.map((column) => column.text(cell, group)))),
+  );
+}
+
+/** With all columns, or as many as fit. */
+function fitted<C extends { head: string; left?: boolean; spare: number }>(
+  all: readonly C[],
+  width: number,
+  rowsOf: (columns: readonly C[]) => string[][][],
+): string {
+  let columns = [...all];
   for (;;) {
-    const text = printed(
-      columns,
-      groups.map((group) => group.cells.map((cell) => columns.map((column) => column.text(cell, group)))),
-    );
+    const text = plainTable(columns, rowsOf(columns));
     const last = columns.reduce((a, b) => (b.spare > a.spare ? b : a));
     if (last.spare === 0 || text.split('\n').every((line) => line.length <= width)) return text;
     columns = columns.filter((column) => column !== last);
@@ -96,52 +105,9 @@ const STREAM_COLUMNS: readonly (Omit<Column, 'text'> & { text(stream: StreamResu
 ];
 
 function streamTable(streams: readonly StreamResult[], width: number): string {
-  let columns = [...STREAM_COLUMNS];
-  for (;;) {
-    const text = printed(columns, [streams.map((stream) => columns.map((column) => column.text(stream)))]);
-    const last = columns.reduce((a, b) => (b.spare > a.spare ? b : a));
-    if (last.spare === 0 || text.split('\n').every((line) => line.length <= width)) return text;
-    columns = columns.filter((column) => column !== last);
-  }
-}
-
-/** No colours and no frame: the same in a terminal, a log and a pipe. A line between groups. */
-function printed(columns: readonly { head: string; left?: boolean }[], groups: readonly string[][][]): string {
-  const table = new Table({
-    head: columns.map(({ head }) => head),
-    colAligns: columns.map(({ left }) => (left ? 'left' : 'right')),
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-    chars: {
-      top: '',
-      'top-mid': '',
-      'top-left': '',
-      'top-right': '',
-      bottom: '',
-      'bottom-mid': '',
-      'bottom-left': '',
-      'bottom-right': '',
-      left: '',
-      'left-mid': '',
-      mid: '',
-      'mid-mid': '',
-      right: '',
-      'right-mid': '',
-      middle: '  ',
-    },
-  });
-  groups.forEach((rows, index) => {
-    if (index > 0) table.push(columns.map(() => ''));
-    table.push(...rows);
-  });
-  const lines = table
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd());
-  return lines.join('\n');
-}
-
-function heading(text: string): string {
-  return `${text}\n${'─'.repeat(text.length)}`;
+  return fitted(STREAM_COLUMNS, width, (columns) => [
+    streams.map((stream) => columns.map((column) => column.text(stream))),
+  ]);
 }
 
 function sum(first: number | null, second: number | null): string {
@@ -149,7 +115,7 @@ function sum(first: number | null, second: number | null): string {
 }
 
 function kilobytes(bytes: number): string {
-  return digits(bytes / 1024);
+  return Number.isInteger(bytes / 1024) ? `${bytes / 1024}` : digits(bytes / 1024);
 }
 
 function rounded(us: number | null): string {
@@ -158,14 +124,4 @@ function rounded(us: number | null): string {
 
 function shortened(text: string, length: number): string {
   return text.length > length ? `${text.slice(0, length - 1)}…` : text;
-}
-
-function wrapped(text: string, width: number): string {
-  const lines: string[] = [];
-  for (const word of text.split(' ')) {
-    const line = lines.at(-1);
-    if (line !== undefined && line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
-    else lines.push(word);
-  }
-  return lines.join('\n');
 }

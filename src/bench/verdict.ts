@@ -5,16 +5,25 @@
  * Called by the reports and the command `tensorwire bench`. Pure.
  */
 import { answeredCells, cellGroups } from './cells.js';
-import { changesOf } from './changes.js';
-import { crossoversOf } from './crossover.js';
-import { matrixOf } from './decision-matrix.js';
-import { recommendationOf } from './recommendation.js';
+import { type Change, changesOf } from './changes.js';
+import { type Crossover, crossoversOf } from './crossover.js';
+import { type MatrixRow, matrixOf } from './decision-matrix.js';
+import { type Recommendation, recommendationOf } from './recommendation.js';
 import type { BenchResults } from './results.js';
-import { serializationShareOf } from './serialization.js';
-import type { Verdict } from './verdict-data.js';
+import { type SerializationShare, serializationShareOf } from './serialization.js';
 
-export type { Verdict } from './verdict-data.js';
-export { verdictText } from './verdict-text.js';
+export interface Verdict {
+  /** One for each model, load and payload, in the order of the reports. */
+  readonly recommendations: readonly Recommendation[];
+  /** By model and load, for pairs of arms that were measured at two payloads or more. */
+  readonly crossovers: readonly Crossover[];
+  /** JSON to binary on REST against REST to gRPC; where REST JSON was measured. */
+  readonly changes: readonly Change[];
+  /** One for each cell, in the order of the reports. */
+  readonly serialization: readonly SerializationShare[];
+  /** All rows of the article, those without figures included. */
+  readonly matrix: readonly MatrixRow[];
+}
 
 /** The verdict on any run, whatever was left out of it. */
 export function verdict(results: BenchResults): Verdict {
@@ -26,6 +35,6 @@ export function verdict(results: BenchResults): Verdict {
     crossovers: crossoversOf(cells, results.rounds),
     changes: groups.flatMap((group) => changesOf(group) ?? []),
     serialization: groups.flatMap((group) => group.cells.map(serializationShareOf)),
-    matrix: matrixOf(cells, results.streams, recommendations),
+    matrix: matrixOf(results, cells, recommendations),
   };
 }
