@@ -2,6 +2,7 @@
  * Where the time of one call went, from the caller's call to its answer: the client's own phases, those the server told, and what
  * neither saw. They add up to what the caller waited.
  *
+ *   check     asking for the model's metadata                               measured here, of a model's first call
  *   retry     earlier tries and the waits between them (0 mostly)
  *   encode    tensors -> message                                            measured here
  *   send      message -> handed to the connection, waiting for one included measured here
@@ -17,6 +18,8 @@
 export interface CallStamps {
   /** The caller called. */
   readonly called: number;
+  /** The model's metadata were there, where they had to be asked for. */
+  readonly checked?: number;
   /** The try that was answered began: later than `called` where others failed before. */
   readonly began: number;
   readonly encoded: number;
@@ -68,31 +71,50 @@ export function parseServerTiming(value: string | undefined): ServerTiming | und
   return { phases, totalMs: totalMs ?? phases.reduce((sum, { ms }) => sum + ms, 0) };
 }
 
-/** The budget of one answered call. `receivedMs` of the server may overlap with our sending, so the rest is never below 0. */
+/**
+ * The budget of one answered call. The server may begin to read before we have sent all, and send its head before it computes: what it
+ * says it took beyond our wait for the first byte was part of `send`, then of `read`. A server that says it took longer than there was
+ * between the two has told nothing of use.
+ */
 export function budgetOf(
   stamps: CallStamps,
   server: ServerTiming | undefined,
   requestBytes: number,
   responseBytes: number,
 ): Budget {
-  const { called, began, encoded, sent, firstByte, lastByte, decoded } = stamps;
+  const { called, checked = called, began, encoded, sent, firstByte, lastByte, decoded } = stamps;
+  const told = server ? phasesOf(server) : [];
+  const toldMs = told.reduce((sum, { ms }) => sum + ms, 0);
+  const isCredible = toldMs <= lastByte - encoded;
+  const serverMs = isCredible ? toldMs : 0;
   const waitMs = firstByte - sent;
+  const inSendMs = Math.min(sent - encoded, Math.max(0, serverMs - waitMs));
+  const inReadMs = Math.max(0, serverMs - waitMs - inSendMs);
   const client = (name: string, ms: number): BudgetPhase => ({ side: 'client', name, ms });
-  // A server that reads while we still write has begun before `sent`: what it took beyond our wait was part of `send`.
-  const overlapMs = Math.max(0, (server?.totalMs ?? 0) - waitMs);
   return {
     totalMs: decoded - called,
     phases: [
-      ...(began > called ? [client('retry', began - called)] : []),
+      ...(checked > called ? [client('check', checked - called)] : []),
+      ...(began > checked ? [client('retry', began - checked)] : []),
       client('encode', encoded - began),
-      client('send', Math.max(0, sent - encoded - overlapMs)),
-      ...(server?.phases ?? []).map(({ name, ms }): BudgetPhase => ({ side: 'server', name, ms })),
-      { side: 'between', name: 'transit', ms: Math.max(0, waitMs - (server?.totalMs ?? 0)) },
-      client('read', lastByte - firstByte),
+      client('send', sent - encoded - inSendMs),
+      ...(isCredible ? told : []),
+      { side: 'between', name: 'transit', ms: Math.max(0, waitMs - serverMs) },
+      client('read', lastByte - firstByte - inReadMs),
       client('decode', decoded - lastByte),
     ],
     serverMs: server?.totalMs,
     requestBytes,
     responseBytes,
   };
+}
+
+/** Digits that a server cuts off are no phase. */
+const ROUNDING_MS = 0.01;
+
+/** The server's phases, and what of its total they leave out. */
+function phasesOf({ phases, totalMs }: ServerTiming): BudgetPhase[] {
+  const restMs = totalMs - phases.reduce((sum, { ms }) => sum + ms, 0);
+  const named = phases.map(({ name, ms }): BudgetPhase => ({ side: 'server', name, ms }));
+  return restMs > ROUNDING_MS ? [...named, { side: 'server', name: 'other', ms: restMs }] : named;
 }
