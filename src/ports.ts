@@ -10,8 +10,9 @@ import type { RootLog } from './base/log.js';
 import { Metrics } from './base/metrics.js';
 import type { RunningEngine } from './engine/create-engine.js';
 import type { RequestObserver } from './engine/finished-request.js';
-import { registerModelMetrics } from './engine/model-metrics.js';
+import { registerBudgetMetrics, registerModelMetrics } from './engine/model-metrics.js';
 import { createGrpcServer } from './grpc/server.js';
+import { registerConnectionMetrics, registerProtocolMetrics } from './protocol-metrics.js';
 import { createMetricsServer } from './rest/metrics-server.js';
 import { createRestServer } from './rest/server.js';
 import type { JsonPool } from './runtime/json-pool.js';
@@ -43,14 +44,11 @@ export function openPorts(
 ): Port[] {
   const budget = new BoundedBytes(config.maxInflightByteSize);
   const metrics = new Metrics();
-  const observeBudget = registerModelMetrics(metrics, engine);
+  registerModelMetrics(metrics, engine);
+  const connections = registerConnectionMetrics(metrics);
   /** Whoever wants to know of each request that ended, on either protocol. */
-  const observers: RequestObserver[] = [
-    // Only a request that a model answered has a model's name for a label, whatever else clients write.
-    ({ arm, modelName, timeline }) => {
-      if (arm && timeline.scattered > 0) observeBudget(modelName, arm, timeline);
-    },
-  ];
+  const observers: RequestObserver[] = [];
+  if (config.latencyBudget) observers.push(registerBudgetMetrics(metrics), registerProtocolMetrics(metrics));
   const onFinished: RequestObserver = (request) => {
     for (const observe of observers) observe(request);
   };
@@ -80,6 +78,8 @@ export function openPorts(
       closeGraceMs: config.exitTimeoutSecs * 1000 + 4000,
       ...(tls && { tls }),
       log,
+      connections: connections.grpc,
+      serverTiming: config.latencyBudget,
       onFinished,
     });
     ports.push({
@@ -108,6 +108,8 @@ export function openPorts(
       closeGraceMs: config.exitTimeoutSecs * 1000 + 4000,
       onInternalError: (error) =>
         log.error({ error: error.cause ?? error }, 'a REST request failed by a fault of the server'),
+      connections: connections.rest,
+      serverTiming: config.latencyBudget,
       onFinished,
     });
     ports.push({

@@ -1,11 +1,13 @@
 /**
  * What Prometheus sees of the models: Triton's counters by Triton's names, queue depths, batch sizes, and the latency budget.
  *
- * Called by the composition root (register) and by it for each finished request (observe). Labels are bounded: model and version
- * exist only for models of the repository, whatever names clients send; arm and phase are closed sets.
+ * Called by the composition root: registered once, and told of each finished request. Labels are bounded: model and version exist only
+ * for models of the repository, whatever names clients send; arm and phase are closed sets.
  */
+import { BucketCounts } from '../base/bucket-counts.js';
 import type { Labels, Metrics, Source } from '../base/metrics.js';
-import { PHASES, type Timeline } from '../base/timeline.js';
+import { PHASES } from '../base/timeline.js';
+import type { RequestObserver } from './finished-request.js';
 import { registerGenerationMetrics } from './generation-metrics.js';
 import { registerMemoryMetrics } from './memory-metrics.js';
 import type { Slot } from './slot.js';
@@ -23,10 +25,8 @@ export interface MetricSource {
   readonly unknownModelCount: number;
 }
 
-/** Takes the budget of one request of a loaded model once it is answered. */
-export type ObserveBudget = (modelName: string, arm: Arm, timeline: Timeline) => void;
-
-export function registerModelMetrics(metrics: Metrics, engine: MetricSource): ObserveBudget {
+/** Counts and states of the models. */
+export function registerModelMetrics(metrics: Metrics, engine: MetricSource): void {
   /** Counts go on while a model is unloaded; one that was never loaded has none. */
   const served = () => engine.slots().filter(({ model, loads }) => model !== undefined || loads.success > 0);
   const each =
@@ -112,35 +112,53 @@ export function registerModelMetrics(metrics: Metrics, engine: MetricSource): Ob
 
   registerMemoryMetrics(metrics, engine);
   registerGenerationMetrics(metrics, engine);
+}
 
-  const total = metrics.histogram({
-    name: 'tensorwire_request_duration_ms',
-    help: 'From the first byte of a request to its encoded reply, in milliseconds',
-    labels: ['model', 'arm'],
-    buckets: LATENCY_BUCKETS_MS,
-  });
-  const phase = metrics.histogram({
-    name: 'tensorwire_phase_duration_ms',
-    help: 'Phases of the latency budget, in milliseconds; they add up to the request duration',
-    labels: ['model', 'arm', 'phase'],
-    buckets: LATENCY_BUCKETS_MS,
-  });
-  // One label object per model, arm and phase, kept: ten new ones on every reply would be the dearest part of measuring it.
-  const kept = new Map<string, { readonly total: Labels; readonly phases: readonly Labels[] }>();
-  return (model, arm, timeline) => {
-    const key = `${arm} ${model}`;
-    let own = kept.get(key);
-    if (!own) {
-      own = { total: { model, arm }, phases: PHASES.map((name) => ({ model, arm, phase: name })) };
-      kept.set(key, own);
-    }
-    const lengths = timeline.phases();
-    let sum = 0;
-    for (let i = 0; i < lengths.length; i++) {
-      sum += lengths[i]!;
-      phase(own.phases[i]!, lengths[i]!);
-    }
-    total(own.total, sum);
+/** The budgets of one model's requests that came in one encoding. */
+class Budgets {
+  readonly total = new BucketCounts(LATENCY_BUCKETS_MS);
+  readonly phases = PHASES.map(() => new BucketCounts(LATENCY_BUCKETS_MS));
+}
+
+/** Histograms of the budget; what it returns takes each request. */
+export function registerBudgetMetrics(metrics: Metrics): RequestObserver {
+  const models = new Map<string, Map<Arm, Budgets>>();
+  const lengths = new Float64Array(PHASES.length);
+  metrics.bucketHistogram(
+    {
+      name: 'tensorwire_request_duration_ms',
+      help: 'From the first byte of a request to its encoded reply, in milliseconds',
+    },
+    function* () {
+      for (const [model, arms] of models) for (const [arm, { total }] of arms) yield [{ model, arm }, total];
+    },
+  );
+  metrics.bucketHistogram(
+    {
+      name: 'tensorwire_phase_duration_ms',
+      help: 'Phases of the latency budget, in milliseconds; they add up to the request duration',
+    },
+    function* () {
+      for (const [model, arms] of models) {
+        for (const [arm, { phases }] of arms) {
+          for (const [i, phase] of PHASES.entries()) yield [{ model, arm, phase }, phases[i]!];
+        }
+      }
+    },
+  );
+  const budgetsOf = (model: string, arm: Arm): Budgets => {
+    let arms = models.get(model);
+    if (arms === undefined) models.set(model, (arms = new Map()));
+    let own = arms.get(arm);
+    if (own === undefined) arms.set(arm, (own = new Budgets()));
+    return own;
+  };
+  return ({ arm, modelName, timeline }) => {
+    // Only a request that a model answered has a model's name for a label, whatever else clients write.
+    if (arm === undefined || timeline.scattered === 0) return;
+    const { total, phases } = budgetsOf(modelName, arm);
+    total.observe(timeline.measure(lengths));
+    for (let i = 0; i < phases.length; i++) phases[i]!.observe(lengths[i]!);
   };
 }
 

@@ -86,8 +86,9 @@ function admit(
   if (method === undefined) {
     const message = `The server does not implement the method ${printable(path, 256)}`;
     // Nothing has been done for it, but no reply goes without its budget.
-    const timing = tellUnknown(owner, 'UNIMPLEMENTED').serverTiming();
-    return void refuseStream(stream, 'UNIMPLEMENTED', message, { 'server-timing': timing });
+    const timeline = tellUnknown(owner, 'UNIMPLEMENTED');
+    const budget: Record<string, string> = owner.serverTiming ? { 'server-timing': timeline.serverTiming() } : {};
+    return void refuseStream(stream, 'UNIMPLEMENTED', message, budget);
   }
   const call = new GatedCall(stream, method, owner);
   if (isDraining() && !method.whileDraining) return void call.refuse('UNAVAILABLE', DRAINING);

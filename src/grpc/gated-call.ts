@@ -26,6 +26,7 @@ const CALL = Symbol('tensorwire.call');
 const NO_BYTES = Buffer.alloc(0);
 /** Flag and length before each message. */
 const FRAME_HEAD_BYTES = 5;
+const NO_BUDGET: BudgetFields = {};
 const NOTHING_ASKED = { arm: undefined, modelName: '', requestBytes: 0, responseBytes: 0 } as const;
 
 /** A server stream that may carry its call. */
@@ -37,8 +38,15 @@ export interface CallOwner {
   readonly memory: MessagePool;
   /** Calls whose stream is open, in order of arrival. */
   readonly live: Set<GatedCall>;
+  /** Replies carry their budget. */
+  readonly serverTiming: boolean;
   /** Told of each call, and of each message of ModelStreamInfer, when it has its outcome. Must not throw. */
   onFinished(request: FinishedRequest): void;
+}
+
+/** What carries a budget. */
+export interface BudgetFields {
+  'server-timing'?: string;
 }
 
 export type Encoding = 'identity' | 'gzip' | 'deflate';
@@ -198,6 +206,11 @@ export class GatedCall {
     return Math.max(0, this.receivedBytes - FRAME_HEAD_BYTES * this.framing.messages);
   }
 
+  /** Headers or trailers with the budget of one of this call's requests; none where replies carry none. */
+  budgetOf(timeline: Timeline): BudgetFields {
+    return this.#owner.serverTiming ? { 'server-timing': timeline.serverTiming() } : NO_BUDGET;
+  }
+
   /** The caller's address without its port: whoever asks from there takes turns with others; '' when it has gone. */
   get peer(): string {
     return this.stream.session?.socket?.remoteAddress ?? '';
@@ -214,7 +227,7 @@ export class GatedCall {
       this.endReply(code, message);
       this.onGone?.();
     } else {
-      refuseStream(this.stream, code, message, { 'server-timing': this.timeline.serverTiming(), ...headers });
+      refuseStream(this.stream, code, message, { ...this.budgetOf(this.timeline), ...headers });
       this.onGone?.();
       this.release();
     }

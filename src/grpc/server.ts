@@ -8,9 +8,11 @@ import type { ServerHttp2Session } from 'node:http2';
 import { type AddressInfo, createServer, type Server as NetServer, type Socket } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { nowMs } from '../base/clock.js';
+import type { ConnectionCounts } from '../base/connection-counts.js';
 import { FREE_MESSAGE_BYTES, MessagePool } from '../base/message-pool.js';
 import type { FinishedRequest } from '../engine/finished-request.js';
 import type { ByteBudget, Engine } from '../engine/types.js';
+import { ConnectionSetups } from './connection-setups.js';
 import { createGate, type StreamListener } from './gate.js';
 import type { GatedCall } from './gated-call.js';
 import { addHealth } from './health.js';
@@ -59,6 +61,10 @@ export interface GrpcServerOptions {
   readonly maxConnectionAgeGraceMs?: number;
   readonly tls?: GrpcTls;
   readonly log: GrpcLog;
+  /** Where connections are counted, and how long they took to be ready. */
+  readonly connections?: ConnectionCounts;
+  /** Replies carry their budget. Default true. */
+  readonly serverTiming?: boolean;
   /** Told of every call, refused ones included, and of each request of a stream. Must not throw. */
   onFinished?(request: FinishedRequest): void;
   /** Time for a TLS handshake, and for the first SETTINGS of a connection. Default 10 s. */
@@ -139,6 +145,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     budget,
     memory: new MessagePool(FREE_MESSAGE_BYTES),
     live,
+    serverTiming: options.serverTiming ?? true,
     onFinished: (request: FinishedRequest) => options.onFinished?.(request),
   };
   http2Server.on(
@@ -154,7 +161,8 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       theirs,
     ),
   );
-  const sessions = trackSessions(http2Server, connectTimeoutMs);
+  const setups = new ConnectionSetups(options.connections);
+  const sessions = trackSessions(http2Server, connectTimeoutMs, setups);
   const stopSweep = startSweep(live, {
     receiveTimeoutMs: options.receiveTimeoutMs ?? 30_000,
     writeStallMs: options.writeStallMs ?? 10_000,
@@ -162,6 +170,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const sockets = new Set<Socket>();
   const listener = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);
+    setups.accepted(socket);
     socket.once('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());
     injector.injectConnection(socket);
@@ -202,12 +211,19 @@ function credentialsOf(tls: GrpcTls | undefined): ServerCredentials {
 }
 
 /** Sessions that are open; one whose peer sends no SETTINGS in time is closed. */
-function trackSessions(http2Server: { on: NetServer['on'] }, connectTimeoutMs: number): Set<ServerHttp2Session> {
+function trackSessions(
+  http2Server: { on: NetServer['on'] },
+  connectTimeoutMs: number,
+  setups: ConnectionSetups,
+): Set<ServerHttp2Session> {
   const sessions = new Set<ServerHttp2Session>();
   http2Server.on('session', (session: ServerHttp2Session) => {
     sessions.add(session);
     const timer = setTimeout(() => session.destroy(), connectTimeoutMs);
-    session.once('remoteSettings', () => clearTimeout(timer));
+    session.once('remoteSettings', () => {
+      clearTimeout(timer);
+      setups.ready(session);
+    });
     session.once('close', () => {
       clearTimeout(timer);
       sessions.delete(session);

@@ -24,8 +24,9 @@ const PARAMETERS_FIELD = (4 << 3) | 2;
 export const MORE_FOLLOWS = parameter(FINAL, Buffer.from([0x08, 0]));
 const LAST = parameter(FINAL, Buffer.from([0x08, 1]));
 
-/** The parameters of a request's last message: with them comes its budget. */
-export function lastParameters(serverTiming: string): Buffer {
+/** The parameters of a request's last message: with them comes its budget, where there is one. */
+export function lastParameters(serverTiming: string | undefined): Buffer {
+  if (serverTiming === undefined) return LAST;
   const text = Buffer.allocUnsafe(textField(serverTiming));
   new WireWriter(text, 0).text(0x1a, serverTiming);
   return Buffer.concat([LAST, parameter('server_timing', text)]);

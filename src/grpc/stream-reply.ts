@@ -158,7 +158,7 @@ export class StreamReply {
     return {
       'grpc-status': this.#code === 'OK' ? 0 : grpcStatus(this.#code),
       'grpc-message': encodeURI(this.#message),
-      'server-timing': this.call.timeline.serverTiming(),
+      ...this.call.budgetOf(this.call.timeline),
     };
   }
 

@@ -97,7 +97,7 @@ export class StreamedRequest implements InferStreamHandler, Taker {
     if (final) this.#timeline.encoded = nowMs();
     try {
       refuseLarge(response, options.maxMessageBytes);
-      const parameters = final ? lastParameters(this.#timeline.serverTiming()) : MORE_FOLLOWS;
+      const parameters = final ? this.#lastParameters() : MORE_FOLLOWS;
       const frame = reply.frame(encodeStreamResponse(response, parameters));
       if (frame === undefined) throw new ServeError('RESOURCE_EXHAUSTED', OVER_BUDGET);
       this.#say(frame);
@@ -205,10 +205,14 @@ export class StreamedRequest implements InferStreamHandler, Taker {
   #errorMessage(error: ServeError) {
     const text = grpcDetails(error);
     const decoded = this.#decoded;
-    const parameters = lastParameters(this.#timeline.serverTiming());
+    const parameters = this.#lastParameters();
     if (decoded !== undefined) return encodeStreamError(text, decoded, parameters);
     const ref = { modelName: '', modelVersion: '', id: readRequestId(this.#message) };
     return encodeStreamError(text, ref, parameters);
+  }
+
+  #lastParameters(): Buffer {
+    return lastParameters(this.#stream.reply.call.budgetOf(this.#timeline)['server-timing']);
   }
 
   #end(status: 'OK' | ErrorCode): void {

@@ -176,7 +176,7 @@ export class Reply {
           ...REPLY_HEADERS,
           'grpc-status': grpcStatus(error.code),
           'grpc-message': encodeURI(grpcDetails(error)),
-          'server-timing': this.timeline.serverTiming(),
+          ...this.call.budgetOf(this.timeline),
         },
         { endStream: true },
       );
@@ -196,6 +196,6 @@ export const REPLY_HEADERS = {
 
 /** Sends the trailers behind the last byte, as late as the budget is read. */
 function onWantTrailers(this: GatedStream): void {
-  const { timeline } = callOfStream(this)!;
-  this.sendTrailers({ 'grpc-status': 0, 'grpc-message': 'OK', 'server-timing': timeline.serverTiming() });
+  const call = callOfStream(this)!;
+  this.sendTrailers({ 'grpc-status': 0, 'grpc-message': 'OK', ...call.budgetOf(call.timeline) });
 }

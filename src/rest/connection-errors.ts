@@ -4,7 +4,7 @@
  * Called by `server.ts` and `metrics-server.ts` once each. Answers on the bare socket, in the same form as every other error, and tells
  * with which status.
  */
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { nowMs } from '../base/clock.js';
 import { errorBodyFor } from './openai-error.js';
@@ -28,8 +28,14 @@ export interface ConnectionError extends Error {
 /** Told of a request that was refused before there was one. */
 export type OnRefused = (status: number) => void;
 
+export interface RefusalOptions {
+  readonly onRefused?: OnRefused;
+  /** Replies carry their budget. */
+  readonly serverTiming?: boolean;
+}
+
 /** Answers a connection on which Node found no request it could read, and ends it; the status, or undefined where it could not be said. */
-export function answerClientError(error: ConnectionError, socket: Duplex): number | undefined {
+export function answerClientError(error: ConnectionError, socket: Duplex, serverTiming = true): number | undefined {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return undefined;
@@ -40,7 +46,7 @@ export function answerClientError(error: ConnectionError, socket: Duplex): numbe
     return undefined;
   }
   const [status, message] = classify(error);
-  answer(socket, status, message);
+  answer(socket, status, message, serverTiming ? NO_TIME : '');
   return status;
 }
 
@@ -54,19 +60,26 @@ function classify(error: ConnectionError): [number, string] {
   return [400, 'malformed HTTP request'];
 }
 
+/** Of a reply that took no time to speak of. */
+const NO_TIME = 'server-timing: total;dur=0.000\r\n';
+
 function answer(socket: Duplex, status: number, message: string, fields = ''): void {
   const body = errorBody(message);
   const head =
     `HTTP/1.1 ${status} ${REASONS[status]}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
-    `server-timing: total;dur=0.000\r\ndate: ${new Date().toUTCString()}\r\nconnection: close\r\n${fields}\r\n`;
+    `date: ${new Date().toUTCString()}\r\nconnection: close\r\n${fields}\r\n`;
   socket.on('error', () => socket.destroy());
   socket.end(head + body, () => socket.destroy());
 }
 
 /** CONNECT is refused; a body that says `Expect: 100-continue` is invited only when it is not too large. */
-export function guardConnections(server: Server, maxInputSize: number, onRefused?: OnRefused): void {
+export function guardConnections(
+  server: Server,
+  maxInputSize: number,
+  { onRefused, serverTiming = true }: RefusalOptions = {},
+): void {
   server.on('connect', (_request, socket) => {
-    answer(socket, 405, 'Method Not Allowed', 'allow: GET, POST\r\n');
+    answer(socket, 405, 'Method Not Allowed', `${serverTiming ? NO_TIME : ''}allow: GET, POST\r\n`);
     onRefused?.(405);
   });
   server.on('checkContinue', (request, response) => {
@@ -77,21 +90,29 @@ export function guardConnections(server: Server, maxInputSize: number, onRefused
       server.emit('request', request, response);
       return;
     }
-    refuse(request, response, bodyTooLarge(length, maxInputSize), startedMs);
+    refuse(request, response, bodyTooLarge(length, maxInputSize), timing(startedMs));
     onRefused?.(413);
   });
   server.on('checkExpectation', (request, response) => {
-    refuse(request, response, new HttpError(417, 'expectation can not be met'), nowMs());
+    refuse(request, response, new HttpError(417, 'expectation can not be met'), timing(nowMs()));
     onRefused?.(417);
   });
+  function timing(startedMs: number): OutgoingHttpHeaders {
+    return serverTiming ? { 'server-timing': `total;dur=${(nowMs() - startedMs).toFixed(3)}` } : {};
+  }
 }
 
-function refuse(request: IncomingMessage, response: ServerResponse, error: HttpError, startedMs: number): void {
+function refuse(
+  request: IncomingMessage,
+  response: ServerResponse,
+  error: HttpError,
+  timing: OutgoingHttpHeaders,
+): void {
   const body = errorBodyFor(request.url, error);
   const headers = {
     'content-type': 'application/json',
     'content-length': Buffer.byteLength(body),
-    'server-timing': `total;dur=${(nowMs() - startedMs).toFixed(3)}`,
+    ...timing,
     connection: 'close',
   };
   response.writeHead(error.status, headers).end(body);

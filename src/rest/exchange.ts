@@ -23,7 +23,7 @@ export interface Reply {
   readonly headers?: OutgoingHttpHeaders;
   /** Whether the body is JSON text; else tensors follow it. */
   readonly text?: boolean;
-  /** The `server-timing` value, called when the body is ready. */
+  /** Called when the body is ready: stamps the end of the timeline, and gives the `server-timing` value; '' for none. */
   readonly timing?: () => string;
 }
 
@@ -33,6 +33,8 @@ export interface ExchangeServer {
   stopping(): boolean;
   /** A failure that is our own fault, with the cause that the client is not told. */
   onInternalError(error: ServeError): void;
+  /** Replies carry their budget. */
+  readonly serverTiming: boolean;
   /** Told of each exchange when its reply is out or its connection gone. Must not throw. */
   onFinished(request: FinishedRequest): void;
 }
@@ -170,10 +172,11 @@ export class Exchange {
     this.status = reply.status;
     const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length;
     if (request.method !== 'HEAD') this.responseBytes = length;
+    const timing = reply.timing?.() ?? this.totalTiming();
     const headers: OutgoingHttpHeaders = {
       'content-type': 'application/json',
       'content-length': length,
-      'server-timing': reply.timing?.() ?? this.totalTiming(),
+      ...(timing !== '' && { 'server-timing': timing }),
       ...this.extraHeaders,
       ...reply.headers,
       ...coded,
@@ -189,10 +192,17 @@ export class Exchange {
     }
   }
 
+  /** Stamps the end; the budget by phases, '' where replies carry none. */
+  budget(): string {
+    this.timeline.encoded = nowMs();
+    return this.server.serverTiming ? this.timeline.serverTiming() : '';
+  }
+
   /** The budget of what has no phases. */
   private totalTiming(): string {
     const { timeline } = this;
     timeline.encoded = nowMs();
+    if (!this.server.serverTiming) return '';
     return `total;dur=${(timeline.encoded - timeline.firstByte).toFixed(3)}`;
   }
 
@@ -205,7 +215,7 @@ export class Exchange {
     if (this.ended || response.headersSent) return false;
     this.status = status;
     const head: OutgoingHttpHeaders = { ...headers, ...this.extraHeaders };
-    if (request.httpVersion !== '1.0') head.trailer = 'server-timing';
+    if (request.httpVersion !== '1.0' && this.server.serverTiming) head.trailer = 'server-timing';
     if (this.server.stopping()) head.connection = 'close';
     // A write that fails says that the client has gone, which 'close' tells, too.
     response.on('error', () => undefined);
@@ -217,7 +227,7 @@ export class Exchange {
   finish(timing: string): void {
     const { response } = this;
     if (this.ended) return;
-    response.addTrailers({ 'server-timing': timing });
+    if (timing !== '') response.addTrailers({ 'server-timing': timing });
     // A server that has come to stop since the head went out keeps the connection no longer, nor waits for the client to see that.
     if (this.server.stopping()) response.once('finish', () => this.request.socket.destroySoon());
     response.end();

@@ -63,10 +63,7 @@ export function createGenerateHandler(options: InferOptions, streams: boolean): 
       reservation.free();
       running.cancel();
     });
-    const timing = (): string => {
-      timeline.encoded = nowMs();
-      return timeline.serverTiming();
-    };
+    const timing = (): string => exchange.budget();
 
     try {
       checkContentType(exchange.request);

@@ -52,10 +52,7 @@ export function createInferHandler(options: InferOptions): InferHandler {
       reservation.free();
       if (!answered) cancel?.();
     });
-    const timing = (): string => {
-      timeline.encoded = nowMs();
-      return timeline.serverTiming();
-    };
+    const timing = (): string => exchange.budget();
     const fail = (error: unknown): void => {
       answered = true;
       exchange.fail(error, timing);

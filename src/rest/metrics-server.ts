@@ -30,7 +30,7 @@ export function createMetricsServer(options: MetricsServerOptions): MetricsServe
     connectionsCheckingInterval: 2_000,
   };
   const server = createServer(limits, (request, response) => void answer(request, response, options));
-  server.on('clientError', answerClientError);
+  server.on('clientError', (error, socket) => void answerClientError(error, socket));
   guardConnections(server, 0);
   return {
     listen() {

@@ -37,10 +37,7 @@ export function createEmbeddingsHandler(options: InferOptions): (exchange: Excha
       reservation.free();
       cancel?.();
     });
-    const timing = (): string => {
-      exchange.timeline.encoded = nowMs();
-      return exchange.timeline.serverTiming();
-    };
+    const timing = (): string => exchange.budget();
     const fail = (error: unknown): void => exchange.fail(error, timing);
 
     try {

@@ -48,8 +48,7 @@ export function createGenerationHandler(options: InferOptions, kind: OpenAiKind)
     });
     const timing = (): string => {
       run?.mergeTimelines();
-      timeline.encoded = nowMs();
-      return timeline.serverTiming();
+      return exchange.budget();
     };
 
     try {

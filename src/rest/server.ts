@@ -7,11 +7,12 @@
  *   connection ─▶ head parsed (limits, timeouts: connection-errors.ts) ─▶ route found ─▶ Exchange ─▶ routes.ts / infer-route.ts
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import cors from '@fastify/cors';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { nowMs } from '../base/clock.js';
+import type { ConnectionCounts } from '../base/connection-counts.js';
 import { ServeError } from '../base/errors.js';
 import { Timeline } from '../base/timeline.js';
 import type { FinishedRequest, RequestObserver } from '../engine/finished-request.js';
@@ -39,6 +40,10 @@ export interface RestServerOptions extends RouteOptions {
   readonly closeGraceMs?: number;
   /** For the log: what a client was told only as "internal error". */
   readonly onInternalError?: (error: ServeError) => void;
+  /** Where connections are counted. */
+  readonly connections?: ConnectionCounts;
+  /** Replies carry their budget. Default true. */
+  readonly serverTiming?: boolean;
   /** Told of each request when its reply is out or its connection gone, whatever it was for. */
   readonly onFinished?: RequestObserver;
 }
@@ -61,11 +66,12 @@ const LEFT = 499;
 const TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 2_000 } as const;
 
 export function createRestServer(options: RestServerOptions): RestServer {
-  const { tls, closeGraceMs = 30_000 } = options;
+  const { tls, closeGraceMs = 30_000, serverTiming = true } = options;
   let closing = false;
   const stopping = (): boolean => closing || options.draining();
   const exchangeServer: ExchangeServer = {
     stopping,
+    serverTiming,
     onInternalError: (error) => options.onInternalError?.(error),
     onFinished: (request) => options.onFinished?.(request),
   };
@@ -73,7 +79,7 @@ export function createRestServer(options: RestServerOptions): RestServer {
   const app = createApp(tls, {
     onBadPath: (request, reply) => begin('', request, reply).fail(new HttpError(400, 'malformed path')),
     onClientError(error, socket) {
-      const status = answerClientError(error, socket);
+      const status = answerClientError(error, socket, serverTiming);
       if (status === undefined) return;
       // A client that ends in the middle of a body has left.
       const own = error.code === 'HPE_INVALID_EOF_STATE' ? LEFT : status;
@@ -83,7 +89,8 @@ export function createRestServer(options: RestServerOptions): RestServer {
   const { server } = app;
   // Not in Node's types: keeps the reply possible after a client closed its sending side (see Exchange.clientStoppedSending).
   Object.assign(server, { httpAllowHalfOpen: true, maxHeadersCount: 0 });
-  guardConnections(server, options.maxInputSize, onRefused);
+  guardConnections(server, options.maxInputSize, { onRefused, serverTiming });
+  server.on('connection', (socket: Socket) => options.connections?.count(socket));
   const connections = new Connections(server, tls === undefined ? 'connection' : 'secureConnection');
 
   const withCors = options.corsOrigins.length > 0;

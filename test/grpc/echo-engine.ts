@@ -335,6 +335,7 @@ function answer(request: InferRequest, handler: InferHandler): void {
     leases.push(data);
     return { name: `OUTPUT${i}`, datatype: input.datatype as 'FP32', shape: input.shape, data };
   });
+  request.timeline.scattered = nowMs();
   handler.onResponse(responseTo(request, outputs));
   for (const lease of leases) lease.fill(POISON);
 }
