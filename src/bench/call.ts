@@ -17,7 +17,7 @@ export interface Asked {
 
 /** Milliseconds on `performance.now()`; bytes of the message as on the wire. */
 export class Call implements CallStamps {
-  /** Position among the callers of its process; transports with a connection for each caller go by it. */
+  /** Position among the callers of its process, by which they share connections. */
   readonly index: number;
   readonly asked: Asked;
   /** Called once per start, when `answer` or `failure` is set; may start the next one. */
@@ -77,7 +77,7 @@ export interface WireBytes {
 
 /** Connections to one server, opened before and closed after a load. */
 export interface Transport {
-  /** Most calls that may run at a time. */
+  /** Calls that run at a time; more wait for their turn, encoded. */
   readonly capacity: number;
   /** Encodes, sends, receives, decodes; `call.onDone` follows, never inside this call unless it fails at once. */
   start(call: Call): void;

@@ -84,9 +84,6 @@ async function prepare(order: Prepare): Promise<Prepared> {
   const callers = load.kind === 'closed' ? load.concurrency : httpConnections;
   const transport = await open(order, Math.min(callers, grpcConnections), Math.min(callers, httpConnections));
   try {
-    if (transport.capacity < callers && load.kind === 'closed') {
-      throw new BenchError(`${callers} requests at a time need more than ${transport.capacity} connections or streams`);
-    }
     const asked = asking(order);
     const { answer } = await callOnce(transport, asked, load.kind === 'closed' ? callers : LEAD_IN_CALLS);
     if (load.kind === 'open') metronome ??= await createMetronome();

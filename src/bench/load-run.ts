@@ -33,10 +33,10 @@ export interface LoadContext {
   readonly metronome: Metronome | undefined;
 }
 
-/** `calls` calls at once, or as many as the transport takes; resolves with one of the answered ones. Rejects when one fails. */
+/** `calls` calls at once; resolves with one of the answered ones. Rejects when one fails. */
 export function callOnce(transport: Transport, asked: Asked, calls: number): Promise<Call> {
   return new Promise((resolve, reject) => {
-    let running = Math.min(transport.capacity, Math.max(1, calls));
+    let running = calls;
     let failure: string | undefined;
     const onDone = (call: Call): void => {
       failure ??= call.failure;
@@ -44,8 +44,7 @@ export function callOnce(transport: Transport, asked: Asked, calls: number): Pro
       if (failure === undefined) resolve(call);
       else reject(new BenchError(failure));
     };
-    const callers = running;
-    for (let index = 0; index < callers; index++) transport.start(new Call(index, asked, onDone));
+    for (let index = 0; index < calls; index++) transport.start(new Call(index, asked, onDone));
   });
 }
 

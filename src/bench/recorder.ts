@@ -14,21 +14,17 @@ const MAX_LATENCIES = 65_536;
 const MAX_ROWS = 4096;
 
 const SEED = 0x5eed;
+/** Open loads: from when a request was due until it was sent. */
+const LATE = 'late';
 
-/** What budgets are made of, copied: the call is used again. */
+/** Fields of a row, a number each; the call they are copied from is used again. */
+const FIELDS = 11;
+type Tuple = readonly [number, number, number, number, number, number, number, number, number, number, number];
+
+/** One request's time, explained. */
 interface Row {
-  readonly lateMs: number;
   readonly wallMs: number;
-  readonly called: number;
-  readonly began: number;
-  readonly encoded: number;
-  readonly sent: number;
-  readonly firstByte: number;
-  readonly lastByte: number;
-  readonly decoded: number;
-  readonly requestBytes: number;
-  readonly responseBytes: number;
-  readonly serverTiming: string | undefined;
+  readonly phases: readonly BudgetPhase[];
 }
 
 export interface Recorded {
@@ -46,7 +42,9 @@ export interface Recorded {
 export class Recorder {
   readonly #random = createRandom(SEED);
   readonly #latencies = new Float64Array(MAX_LATENCIES);
-  readonly #rows: Row[] = [];
+  /** Plain numbers, so that the garbage collector has nothing to carry but the texts. */
+  readonly #rows = new Float64Array(MAX_ROWS * FIELDS);
+  readonly #timings: (string | undefined)[] = [];
   #requests = 0;
   #failures = 0;
   #firstFailure: string | undefined;
@@ -62,7 +60,34 @@ export class Recorder {
     const latencyAt = this.#place(index, MAX_LATENCIES);
     if (latencyAt >= 0) this.#latencies[latencyAt] = latencyMs;
     const rowAt = this.#place(index, MAX_ROWS);
-    if (rowAt >= 0) this.#rows[rowAt] = rowOf(call, endedMs);
+    if (rowAt >= 0) this.#keep(rowAt, call, endedMs);
+  }
+
+  #keep(at: number, call: Call, endedMs: number): void {
+    const rows = this.#rows;
+    let field = at * FIELDS;
+    rows[field++] = call.due;
+    rows[field++] = call.startedMs;
+    rows[field++] = endedMs;
+    rows[field++] = call.called;
+    rows[field++] = call.encoded;
+    rows[field++] = call.sent;
+    rows[field++] = call.firstByte;
+    rows[field++] = call.lastByte;
+    rows[field++] = call.decoded;
+    rows[field++] = call.requestBytes;
+    rows[field++] = call.responseBytes;
+    this.#timings[at] = call.serverTiming;
+  }
+
+  #row(at: number): Row {
+    const fields = this.#rows.subarray(at * FIELDS, (at + 1) * FIELDS);
+    const [due, startedMs, endedMs, called, encoded, sent, firstByte, lastByte, decoded, requestBytes, responseBytes] =
+      fields as unknown as Tuple;
+    const stamps = { called, began: called, encoded, sent, firstByte, lastByte, decoded };
+    const budget = budgetOf(stamps, parseServerTiming(this.#timings[at]), requestBytes, responseBytes);
+    const late: BudgetPhase = { side: 'client', name: LATE, ms: startedMs - due };
+    return { wallMs: endedMs - due, phases: [late, ...budget.phases] };
   }
 
   failed(reason: string, count = 1): void {
@@ -86,18 +111,9 @@ export class Recorder {
       latenciesMs: this.#latencies.slice(0, Math.min(requests, MAX_LATENCIES)),
       meanMs: requests === 0 ? 0 : this.#sumMs / requests,
       maxMs: this.#maxMs,
-      ...explain(this.#rows),
+      ...explain(this.#timings.map((_, at) => this.#row(at))),
     };
   }
-}
-
-function rowOf(call: Call, endedMs: number): Row {
-  const { due, startedMs, called, began, encoded, sent, firstByte, lastByte, decoded } = call;
-  const { requestBytes, responseBytes, serverTiming } = call;
-  const lateMs = startedMs - due;
-  const wallMs = endedMs - due;
-  const stamps = { called, began, encoded, sent, firstByte, lastByte, decoded };
-  return { lateMs, wallMs, ...stamps, requestBytes, responseBytes, serverTiming };
 }
 
 /** Phases of all rows, and the shares of the wall time that the phases explain and that nobody saw. */
@@ -107,9 +123,8 @@ function explain(rows: readonly Row[]): Pick<Recorded, 'phases' | 'explainedShar
   const explained = new Float64Array(rows.length);
   const transit = new Float64Array(rows.length);
   for (const [index, row] of rows.entries()) {
-    const budget = budgetOf(row, parseServerTiming(row.serverTiming), row.requestBytes, row.responseBytes);
     let sumMs = 0;
-    for (const phase of [lateness(row), ...budget.phases]) {
+    for (const phase of row.phases) {
       sumMs += phase.ms;
       const key = `${phase.side} ${phase.name}`;
       let column = columns.get(key);
@@ -123,11 +138,4 @@ function explain(rows: readonly Row[]): Pick<Recorded, 'phases' | 'explainedShar
   const used = [...columns.values()].filter(({ phase, ms }) => phase.name !== LATE || ms.some((value) => value > 0));
   const phases = used.map(({ phase: { side, name }, ms }) => ({ side, name, medianMs: median(ms), meanMs: mean(ms) }));
   return { phases, explainedShare: median(explained), transitShare: median(transit) };
-}
-
-/** Open loads: from when a request was due until it was sent. */
-const LATE = 'late';
-
-function lateness({ lateMs }: Row): BudgetPhase {
-  return { side: 'client', name: LATE, ms: lateMs };
 }

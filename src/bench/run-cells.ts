@@ -5,9 +5,9 @@
  * Called by `npm run bench` and `tensorwire bench`. Owns the order of things and the figures of a cell; must not know a transport.
  */
 import { BenchError } from './bench-error.js';
+import { cellResult, loadName, payloadName } from './cell-result.js';
 import type { LoadRunner, Payload, Probe, RoundMeasurement } from './load-types.js';
-import { type ArmSpec, armName, type CellResult, type Load, type PhaseResult } from './results.js';
-import { bootstrap, histogramOf, median, percentileIntervals } from './statistics.js';
+import { type ArmSpec, armName, type CellResult, type Load } from './results.js';
 import { tensorsDifference } from './tensor-bytes.js';
 
 export interface CellSpec {
@@ -38,11 +38,9 @@ export interface RunCellsOptions {
   readonly onNote?: (note: string) => void;
 }
 
-/** Client CPU over wall time from which on the client may be what is measured. */
-export const BUSY_CLIENT_SHARE = 0.8;
-
 /**
- * Measures all cells; results come in the order of `cells`, without those whose arm the server doesn't have (each told by `onNote`).
+ * Measures all cells; results come in the order of `cells`, without those whose arm the server doesn't have
+ * and those of which all requests failed (each told by `onNote`).
  * Throws BenchError when no arm of a payload can be asked.
  */
 export async function runCells(
@@ -56,10 +54,12 @@ export async function runCells(
   const results = new Map<CellSpec, CellResult>();
   for (const group of groupsOf(possible)) {
     for (const [cell, rounds] of await measureGroup(runner, group, options, pace)) {
-      results.set(cell, resultOf(cell, probes.get(probeKey(cell))!, rounds, options));
+      const { probe, answersEqual } = probes.get(probeKey(cell))!;
+      const result = cellResult({ ...cell, probe, answersEqual, rounds }, options.onNote);
+      if (result !== undefined) results.set(cell, result);
     }
   }
-  return possible.map((cell) => results.get(cell)!);
+  return possible.flatMap((cell) => results.get(cell) ?? []);
 }
 
 interface ProbedArm {
@@ -167,99 +167,6 @@ class Pace {
     this.#steps++;
     if (isLastRound) this.#done++;
   }
-}
-
-function resultOf(
-  cell: CellSpec,
-  { probe, answersEqual }: ProbedArm,
-  rounds: readonly RoundMeasurement[],
-  { onNote }: RunCellsOptions,
-): CellResult {
-  const { payload, arm, load } = cell;
-  const total = (figure: (round: RoundMeasurement) => number): number =>
-    rounds.reduce((sum, round) => sum + figure(round), 0);
-  const middle = (figure: (round: RoundMeasurement) => number): number => median(rounds.map(figure));
-  const requests = total((round) => round.requests);
-  const failures = total((round) => round.failures);
-  const serverKnown = rounds.every(({ serverCpuUs }) => serverCpuUs !== null);
-  const serverCpuUs = total((round) => round.serverCpuUs ?? 0);
-  const seconds = total((round) => round.seconds);
-  const phases = phasesOf(rounds);
-  const phase = (side: PhaseResult['side'], name: string): number | null =>
-    phases.find((each) => each.side === side && each.name === name)?.medianMs ?? null;
-  const [p50Ms, p95Ms, p99Ms] = percentileIntervals(
-    rounds.map(({ latenciesMs }) => histogramOf(latenciesMs)),
-    [50, 95, 99],
-  );
-  const clientCpuShare = middle((round) => round.clientCpuShare);
-  const name = `${payloadName(payload)}, ${loadName(load)}, ${armName(arm)}`;
-  if (failures > 0) {
-    const reason = rounds.find(({ firstFailure }) => firstFailure !== undefined)?.firstFailure;
-    onNote?.(`${name}: ${failures} of ${requests + failures} requests failed: ${reason}`);
-  }
-  if (clientCpuShare > BUSY_CLIENT_SHARE) {
-    onNote?.(`${name}: the client used ${Math.round(clientCpuShare * 100)} % of a core and may be what was measured`);
-  }
-  return {
-    model: payload.model,
-    payloadKb: payload.payloadKb,
-    requestTensorBytes: probe.requestTensorBytes,
-    responseTensorBytes: probe.responseTensorBytes,
-    arm,
-    load,
-    requests,
-    failures,
-    p50Ms: p50Ms!,
-    p95Ms: p95Ms!,
-    p99Ms: p99Ms!,
-    meanMs: total((round) => round.meanMs * round.requests) / requests,
-    maxMs: Math.max(...rounds.map(({ maxMs }) => maxMs)),
-    perSecond: bootstrap(rounds, perSecond),
-    phases,
-    explainedShare: middle((round) => round.explainedShare),
-    transitShare: middle((round) => round.transitShare),
-    clientEncodeMs: phase('client', 'encode') ?? 0,
-    clientDecodeMs: phase('client', 'decode') ?? 0,
-    serverDecodeMs: phase('server', 'decode'),
-    serverEncodeMs: phase('server', 'encode'),
-    sentBytes: total((round) => round.sentBytes) / (requests + failures),
-    receivedBytes: total((round) => round.receivedBytes) / (requests + failures),
-    clientCpuUs: total((round) => round.clientCpuUs) / (requests + failures),
-    serverCpuUs: serverKnown ? serverCpuUs / (requests + failures) : null,
-    clientCpuShare,
-    serverCpuShare: serverKnown ? serverCpuUs / 1e6 / seconds : null,
-    answersEqual,
-  };
-}
-
-function perSecond(rounds: readonly RoundMeasurement[]): number {
-  let requests = 0;
-  let seconds = 0;
-  for (const round of rounds) {
-    requests += round.requests;
-    seconds += round.seconds;
-  }
-  return requests / seconds;
-}
-
-/** Of each phase the median of the rounds' medians and the mean of all requests, in the order in which they came. */
-function phasesOf(rounds: readonly RoundMeasurement[]): PhaseResult[] {
-  const first = rounds.find(({ phases }) => phases.length > 0)?.phases ?? [];
-  const requests = rounds.reduce((sum, round) => sum + round.requests, 0);
-  return first.map(({ side, name }) => {
-    const same = rounds.map(({ phases }) => phases.find((phase) => phase.side === side && phase.name === name));
-    const sum = rounds.reduce((total, round, index) => total + (same[index]?.meanMs ?? 0) * round.requests, 0);
-    return { side, name, medianMs: median(same.map((phase) => phase?.medianMs ?? 0)), meanMs: sum / requests };
-  });
-}
-
-export function payloadName({ model, version, payloadKb }: Payload): string {
-  const name = version === undefined ? model : `${model} version ${version}`;
-  return payloadKb === null ? name : `${name} ${payloadKb} KB`;
-}
-
-export function loadName(load: Load): string {
-  return load.kind === 'closed' ? `${load.concurrency} at a time` : `${load.ratePerSecond} a second`;
 }
 
 function probeKey({ payload, arm }: CellSpec): string {

@@ -1,5 +1,5 @@
 /**
- * REST over HTTP/1.1: undici's `Client`, one connection and one caller each, by `dispatch`: no promise and no stream per request.
+ * REST over HTTP/1.1: undici's `Client`, one connection each, by `dispatch`: no promise and no stream per request.
  *
  * Made by the load process. Owns its connections; what a body means is the client's codecs' business.
  */
@@ -9,86 +9,67 @@ import { bodyMemory, decodeInferBody } from '../client/rest-decode.js';
 import { encodeInferBody, type RestEncoding } from '../client/rest-encode.js';
 import { BenchError } from './bench-error.js';
 import type { Asked, Call, Transport, WireBytes } from './call.js';
-import { type CountedSocket, endpointOf, openSocket } from './counted-socket.js';
+import { type CountedSocket, type Endpoint, endpointOf, openSocket } from './counted-socket.js';
 import { pack, unpack } from './gzip.js';
 import type { LoadTarget } from './load-types.js';
 
-/** Opens `connections`; a call goes by the connection of its index. Throws BenchError. */
+/** Opens `connections`; calls beyond wait for a free one. Throws BenchError. */
 export async function openH1(target: LoadTarget, asked: Asked, connections: number): Promise<Transport> {
   if (target.http === undefined) throw new BenchError('the server was given without a URL of its REST door');
   const url = new URL(target.http.url);
   const tls = url.protocol === 'https:' ? (target.http.tls ?? {}) : undefined;
   const endpoint = endpointOf(url, tls);
   const sockets = await Promise.all(Array.from({ length: connections }, () => openSocket(endpoint, 'http/1.1')));
-  const path = inferPath(url, asked);
-  const lanes = sockets.map((socket) => new Lane(url.origin, path, asked, socket));
-  return {
-    capacity: lanes.length,
-    start: (call) => lanes[call.index]!.start(call),
-    wireBytes: () => total(sockets),
-    close: async () => {
-      await Promise.all(lanes.map((lane) => lane.close()));
-    },
-  };
+  return new H1Transport(url, endpoint, asked, sockets);
 }
 
-function inferPath({ pathname }: URL, { request: { model, version } }: Asked): string {
-  const base = `${pathname.replace(/\/$/, '')}/v2/models/${encodeURIComponent(model)}`;
-  return version === undefined ? `${base}/infer` : `${base}/versions/${encodeURIComponent(version)}/infer`;
+/** An encoded request that waits for a connection. */
+interface Waiting {
+  readonly call: Call;
+  readonly body: Buffer;
+  readonly headers: string[];
 }
 
-function total(sockets: readonly CountedSocket[]): WireBytes {
-  let sent = 0;
-  let received = 0;
-  for (const each of sockets) {
-    const bytes = each.bytes();
-    sent += bytes.sent;
-    received += bytes.received;
-  }
-  return { sent, received };
-}
-
-const NO_BYTES: Buffer = Buffer.alloc(0);
-
-/** One connection and the exchange on it; undici's handler for all of them in turn. */
-class Lane implements Dispatcher.DispatchHandler {
-  readonly #client: Client;
-  readonly #path: string;
+class H1Transport implements Transport {
+  readonly capacity: number;
   readonly #encoding: RestEncoding;
   readonly #gzip: boolean;
-  #call: Call | undefined;
-  #status = 0;
-  #headerLength: number | undefined;
-  #coding: string | undefined;
-  /** The body so far: one piece of memory where the length was told, else chunks. */
-  #body: Buffer = NO_BYTES;
-  #filled = 0;
-  #chunks: Buffer[] = [];
-  #isSized = false;
+  readonly #lanes: readonly Lane[];
+  readonly #sockets: CountedSocket[];
+  readonly #free: Lane[];
+  readonly #waiting: Waiting[] = [];
 
-  constructor(origin: string, path: string, { arm }: Asked, socket: CountedSocket) {
-    let isTaken = false;
-    this.#client = new Client(origin, {
-      connect: (_options, callback) => {
-        // A second one would hide what the server did to the first, and its bytes.
-        if (isTaken) return callback(new BenchError('the server closed the connection'), null);
-        isTaken = true;
-        // Inside the call undici would not notice that there is something to send.
-        queueMicrotask(() => callback(null, socket.socket));
-      },
-      bodyTimeout: 0,
-      headersTimeout: 0,
-      // Loads take longer than undici's 4 s without a hint of the server's to close what is idle.
-      keepAliveTimeout: 600_000,
-    });
-    this.#path = path;
+  constructor(url: URL, endpoint: Endpoint, asked: Asked, sockets: readonly CountedSocket[]) {
+    const { arm } = asked;
+    const path = inferPath(url, asked);
+    this.capacity = sockets.length;
     this.#encoding = arm.encoding === 'rest_json' ? 'json' : 'binary';
     this.#gzip = arm.gzip;
+    this.#sockets = [...sockets];
+    this.#lanes = sockets.map((opened) => {
+      const connector = this.#connector(opened, endpoint);
+      return new Lane(url.origin, path, connector, (lane) => this.#release(lane));
+    });
+    this.#free = [...this.#lanes];
+  }
+
+  /** Gives undici the connection that is open; a new one when the server has closed that. */
+  #connector(opened: CountedSocket, endpoint: Endpoint): Connector {
+    let first: CountedSocket | undefined = opened;
+    return (_options, callback) => {
+      const socket = first === undefined ? openSocket(endpoint, 'http/1.1') : Promise.resolve(first);
+      if (first === undefined) void socket.then((again) => this.#sockets.push(again), ignore);
+      first = undefined;
+      // Never inside this call: undici would not notice that there is something to send.
+      socket.then(
+        (open) => callback(null, open.socket),
+        (error: Error) => callback(error, null),
+      );
+    };
   }
 
   start(call: Call): void {
     call.begin();
-    this.#call = call;
     let encoded: ReturnType<typeof encodeInferBody>;
     try {
       encoded = encodeInferBody(call.asked.request, this.#encoding);
@@ -109,6 +90,73 @@ class Lane implements Dispatcher.DispatchHandler {
   #send(call: Call, body: Buffer, headers: string[]): void {
     call.requestBytes = body.length;
     call.encoded = performance.now();
+    const lane = this.#free.pop();
+    if (lane === undefined) this.#waiting.push({ call, body, headers });
+    else lane.send(call, body, headers);
+  }
+
+  #release(lane: Lane): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free.push(lane);
+    else lane.send(next.call, next.body, next.headers);
+  }
+
+  wireBytes(): WireBytes {
+    let sent = 0;
+    let received = 0;
+    for (const each of this.#sockets) {
+      const bytes = each.bytes();
+      sent += bytes.sent;
+      received += bytes.received;
+    }
+    return { sent, received };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#lanes.map((lane) => lane.close()));
+  }
+}
+
+type Connector = Extract<NonNullable<Client.Options['connect']>, (...args: never[]) => unknown>;
+
+function ignore(): void {}
+
+function inferPath({ pathname }: URL, { request: { model, version } }: Asked): string {
+  const base = `${pathname.replace(/\/$/, '')}/v2/models/${encodeURIComponent(model)}`;
+  return version === undefined ? `${base}/infer` : `${base}/versions/${encodeURIComponent(version)}/infer`;
+}
+
+const NO_BYTES: Buffer = Buffer.alloc(0);
+
+/** One connection and the exchange on it; undici's handler for all of them in turn. */
+class Lane implements Dispatcher.DispatchHandler {
+  readonly #client: Client;
+  readonly #path: string;
+  readonly #release: (lane: Lane) => void;
+  #call: Call | undefined;
+  #status = 0;
+  #headerLength: number | undefined;
+  #coding: string | undefined;
+  /** The body so far: one piece of memory where the length was told, else chunks. */
+  #body: Buffer = NO_BYTES;
+  #filled = 0;
+  #chunks: Buffer[] = [];
+  #isSized = false;
+
+  constructor(origin: string, path: string, connect: Connector, release: (lane: Lane) => void) {
+    this.#client = new Client(origin, {
+      connect,
+      bodyTimeout: 0,
+      headersTimeout: 0,
+      // Loads take longer than undici's 4 s without a hint of the server's to close what is idle.
+      keepAliveTimeout: 600_000,
+    });
+    this.#path = path;
+    this.#release = release;
+  }
+
+  send(call: Call, body: Buffer, headers: string[]): void {
+    this.#call = call;
     this.#client.dispatch({ path: this.#path, method: 'POST', headers, body }, this);
   }
 
@@ -164,36 +212,46 @@ class Lane implements Dispatcher.DispatchHandler {
       this.#body = Buffer.concat(this.#chunks);
       call.responseBytes = this.#body.length;
     }
-    const body = this.#body;
+    const answer = { status: this.#status, headerLength: this.#headerLength, body: this.#body };
+    const coding = this.#coding;
     this.#body = NO_BYTES;
-    if (this.#coding === undefined || this.#coding === 'identity') this.#decode(call, body);
-    else if (this.#coding === 'gzip') unpack(body, (error, unpacked) => this.#unpacked(call, error, unpacked));
-    else call.fail(`the answer has content-encoding '${this.#coding}', which was not asked for`);
+    this.#release(this);
+    if (coding === undefined || coding === 'identity') decode(call, answer);
+    else if (coding !== 'gzip') call.fail(`the answer has content-encoding '${coding}', which was not asked for`);
+    else {
+      unpack(answer.body, (error, body) => {
+        if (error) call.fail(`the answer can't be unpacked: ${error.message}`);
+        else decode(call, { ...answer, body });
+      });
+    }
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#call?.fail(error.message);
-  }
-
-  #unpacked(call: Call, error: Error | null, body: Buffer): void {
-    if (error) call.fail(`the answer can't be unpacked: ${error.message}`);
-    else this.#decode(call, body);
-  }
-
-  #decode(call: Call, body: Buffer): void {
-    if (this.#status !== 200) return void call.fail(refusal(this.#status, body));
-    let answer: ReturnType<typeof decodeInferBody>;
-    try {
-      answer = decodeInferBody(body, this.#headerLength);
-    } catch (error) {
-      return void call.fail((error as Error).message);
-    }
-    call.succeed(answer);
+    const call = this.#call!;
+    this.#release(this);
+    call.fail(error.message);
   }
 
   close(): Promise<void> {
     return this.#client.destroy();
   }
+}
+
+interface Answer {
+  readonly status: number;
+  readonly headerLength: number | undefined;
+  readonly body: Buffer;
+}
+
+function decode(call: Call, { status, headerLength, body }: Answer): void {
+  if (status !== 200) return void call.fail(refusal(status, body));
+  let answer: ReturnType<typeof decodeInferBody>;
+  try {
+    answer = decodeInferBody(body, headerLength);
+  } catch (error) {
+    return void call.fail((error as Error).message);
+  }
+  call.succeed(answer);
 }
 
 /** The server's words where it says any. */

@@ -22,7 +22,7 @@ import type { LoadTarget } from './load-types.js';
 
 export const MODEL_INFER = '/inference.GRPCInferenceService/ModelInfer';
 
-/** Open streams per connection that servers allow at least. */
+/** Calls per connection at a time where the load doesn't say: what servers allow at least, as HTTP/2 recommends. */
 const STREAMS = 100;
 /** So that no answer waits for a window of ours. */
 const STREAM_WINDOW_BYTES = 16 << 20;
