@@ -21,6 +21,7 @@ import type { TlsFiles } from './tls-files.js';
 /** A part that listens; `stop` finishes what it has accepted. */
 export interface Port {
   readonly label: string;
+import type { Tracing } from './tracing/tracer.js';
   /** The option that says where. */
   readonly flag: string;
   /** What was asked for, for the error when it can't be had. */
@@ -45,6 +46,7 @@ export function openPorts(
   const budget = new BoundedBytes(config.maxInflightByteSize);
   const metrics = new Metrics();
   registerModelMetrics(metrics, engine);
+  tracing: Tracing | undefined,
   const connections = registerConnectionMetrics(metrics);
   /** Whoever wants to know of each request that ended, on either protocol. */
   const observers: RequestObserver[] = [];
@@ -60,6 +62,7 @@ export function openPorts(
   ]);
   metrics.counter({ name: 'tensorwire_log_lines_dropped_total', help: 'Log lines that nobody read' }, () => [
     [{}, log.droppedCount],
+  tracing?.register(metrics);
   ]);
   const ports: Port[] = [];
   if (config.allowGrpc) {
@@ -87,6 +90,7 @@ export function openPorts(
       flag: 'grpc-port',
       wanted: `${config.grpcPort} at ${config.grpcAddress}`,
       scheme: '',
+      ...(tracing && { tracer: tracing }),
       path: '',
       listen: () => server.listen(),
       stop: () => server.drain(),
@@ -118,6 +122,7 @@ export function openPorts(
       wanted: `${config.httpPort} at ${config.httpAddress}`,
       scheme: tls ? 'https://' : 'http://',
       path: '',
+      ...(tracing && { tracer: tracing }),
       listen: () => server.listen(),
       stop: () => server.close(),
     });

@@ -1,8 +1,8 @@
 /**
  * The serving process: the composition root. Parts are built bottom-up and stopped top-down; no rule of the business is here.
  *
- *   start  log ─ engine (workers, shared memory) ─ ports open ─ models load ─ banner, `ready` to the launcher
- *   stop   not ready, refuse new ─ finish what is accepted ─ close ports ─ release sessions, end threads ─ exit 0
+ *   start  log ─ engine (workers, shared memory) ─ tracing ─ ports open ─ models load ─ banner, `ready` to the launcher
+ *   stop   not ready, refuse new ─ finish what is accepted ─ close ports ─ send spans ─ release sessions, end threads ─ exit 0
  *
  * Started by `launcher.ts` with the V8 flags that matter; `node dist/server.js` works too. A launcher that dies (its IPC channel
  * closes) stops the server as SIGTERM does.
@@ -18,6 +18,11 @@ import { openPorts, type Port, refusalOf } from './ports.js';
 import { createJsonPool } from './runtime/json-pool.js';
 import { onStopSignals } from './stop-signals.js';
 import { readTlsFiles } from './tls-files.js';
+import { readTracingSettings } from './tracing/settings.js';
+import type { Tracing } from './tracing/tracer.js';
+
+/** What the last spans get to reach their collector when the server stops. */
+const SPANS_FLUSH_MS = 2000;
 
 process.env.ORT_DISABLE_TELEMETRY = '1';
 guardStandardStreams();
@@ -52,7 +57,8 @@ async function serve(config: Config): Promise<void> {
   const running = startEngine(config, log, plan);
   const { engine } = running;
   const jsonPool = createJsonPool({ size: config.jsonWorkerCount });
-  const ports = openPorts(config, log, running, jsonPool, tlsFiles);
+  const tracing = await startTracing(log);
+  const ports = openPorts(config, log, running, jsonPool, tlsFiles, tracing);
   const opened: Port[] = [];
   const addresses: [string, string][] = [];
   const numbers: string[] = [];
@@ -62,9 +68,11 @@ async function serve(config: Config): Promise<void> {
     (stopping ??= (async () => {
       engine.stopAccepting();
       await Promise.all([engine.drain(config.exitTimeoutSecs * 1000), ...opened.map((port) => port.stop())]);
+      const flushed = tracing?.close(SPANS_FLUSH_MS);
       await jsonPool.close();
       await loading.catch(() => undefined);
       await running.close();
+      await flushed;
     })());
 
   let loading: Promise<void> = Promise.resolve();
@@ -115,6 +123,16 @@ async function serve(config: Config): Promise<void> {
   );
   // A restart after a native death must come back where clients look for it, also when the ports were chosen freely.
   process.send?.({ ready: true, restartArgs: numbers });
+}
+
+/** Traces as OpenTelemetry's variables ask for; its code is loaded only then. */
+async function startTracing(log: RootLog): Promise<Tracing | undefined> {
+  const version = packageVersion();
+  const { settings, warnings } = readTracingSettings(process.env, version);
+  for (const warning of warnings) log.warn({}, warning);
+  if (settings === undefined) return undefined;
+  const { createTracing } = await import('./tracing/tracer.js');
+  return createTracing(settings, { log, version });
 }
 
 interface Plan extends ThreadPlan {

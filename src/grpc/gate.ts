@@ -27,6 +27,9 @@ const TIMER_MAX_MS = 2 ** 31 - 1;
 /** Triton's: the first error of a stream is to end it as a real status. */
 const GRPC_ERROR_HEADER = 'triton_grpc_error';
 
+/** Inferences: a trace of every look at the server's health is of no use to anybody. */
+const TRACED = /Infer$/;
+
 const CONTENT_TYPE = /^application\/grpc(\+proto)?[\t ]*(;.*)?$/i;
 
 export interface GateOptions {
@@ -91,6 +94,9 @@ function admit(
     return void refuseStream(stream, 'UNIMPLEMENTED', message, budget);
   }
   const call = new GatedCall(stream, method, owner);
+  if (owner.tracer !== undefined && TRACED.test(path)) {
+    call.trace = owner.tracer.start(path, headers.traceparent, headers.tracestate);
+  }
   if (isDraining() && !method.whileDraining) return void call.refuse('UNAVAILABLE', DRAINING);
   if (method.refusal !== undefined) return void call.refuse(method.refusal.code, method.refusal.message);
   const bytes = metadataBytes(rawHeaders);

@@ -18,6 +18,7 @@ import { type ErrorCode, ServeError } from '../base/errors.js';
 import type { MessagePool } from '../base/message-pool.js';
 import { Timeline } from '../base/timeline.js';
 import type { FinishedRequest } from '../engine/finished-request.js';
+import type { RequestTrace, Tracer } from '../engine/request-trace.js';
 import type { Arm, ByteBudget } from '../engine/types.js';
 import type { Method } from './method.js';
 import { refuseStream } from './refusal.js';
@@ -40,13 +41,19 @@ export interface CallOwner {
   readonly live: Set<GatedCall>;
   /** Replies carry their budget. */
   readonly serverTiming: boolean;
+  /** Set where calls may be traced. */
+  readonly tracer?: Tracer | undefined;
   /** Told of each call, and of each message of ModelStreamInfer, when it has its outcome. Must not throw. */
   onFinished(request: FinishedRequest): void;
 }
 
-/** What carries a budget. */
+/** What a request of a call tells of itself when it has ended. */
+type Outcome = Omit<FinishedRequest, 'protocol' | 'method' | 'status'>;
+
+/** What carries a budget, and the trace of a call that has one. */
 export interface BudgetFields {
   'server-timing'?: string;
+  traceresponse?: string;
 }
 
 export type Encoding = 'identity' | 'gzip' | 'deflate';
@@ -105,6 +112,8 @@ export class GatedCall {
   onGone: (() => void) | undefined;
   arm: Arm | undefined;
   modelName = '';
+  /** Set for a call that is traced. */
+  trace: RequestTrace | undefined;
   /** grpc-js's own listeners, called behind ours. */
   relayData: (chunk: Buffer) => void = ignore;
   relayEnd: () => void = ignore;
@@ -178,22 +187,22 @@ export class GatedCall {
   /** Tells the observer; after `finish`, once. */
   report(status: 'OK' | ErrorCode): void {
     if (!this.#tellsRequests) this.reportRequest(status, this);
+    else this.trace?.finished(this.#finished(status, { ...NOTHING_ASKED, timeline: this.timeline }));
   }
 
   /** Tells the observer of one of this call's requests, once. */
-  reportRequest(status: 'OK' | ErrorCode, request: Omit<FinishedRequest, 'protocol' | 'method' | 'status'>): void {
+  reportRequest(status: 'OK' | ErrorCode, request: Outcome): void {
+    const finished = this.#finished(status, request);
+    this.#owner.onFinished(finished);
+    if (this.trace === undefined) return;
+    if (!this.#tellsRequests) this.trace.finished(finished);
+    else if (finished.timeline !== this.timeline) this.trace.message(finished);
+  }
+
+  #finished(status: 'OK' | ErrorCode, request: Outcome): FinishedRequest {
     const { arm, modelName, timeline, requestBytes, responseBytes } = request;
     const { rpc: method } = this.method;
-    this.#owner.onFinished({
-      protocol: 'grpc',
-      method,
-      status,
-      arm,
-      modelName,
-      timeline,
-      requestBytes,
-      responseBytes,
-    });
+    return { protocol: 'grpc', method, status, arm, modelName, timeline, requestBytes, responseBytes };
   }
 
   /** Each message is a request of its own, and told as such. */
@@ -208,7 +217,8 @@ export class GatedCall {
 
   /** Headers or trailers with the budget of one of this call's requests; none where replies carry none. */
   budgetOf(timeline: Timeline): BudgetFields {
-    return this.#owner.serverTiming ? { 'server-timing': timeline.serverTiming() } : NO_BUDGET;
+    const budget = this.#owner.serverTiming ? { 'server-timing': timeline.serverTiming() } : NO_BUDGET;
+    return this.trace === undefined ? budget : { ...budget, traceresponse: this.trace.traceresponse };
   }
 
   /** The caller's address without its port: whoever asks from there takes turns with others; '' when it has gone. */
@@ -233,17 +243,19 @@ export class GatedCall {
     }
     // What was wrong with a stream of requests was not one of those that it had told of.
     if (this.#tellsRequests) this.reportRequest(code, { ...NOTHING_ASKED, timeline: this.timeline });
-    else this.report(code);
+    this.report(code);
   }
 
   closed(): void {
     this.#owner.live.delete(this);
     this.message = NO_BYTES;
     this.release();
-    if (!this.finish()) return;
-    this.timeline.encoded = nowMs();
-    this.onGone?.();
-    this.report(this.#endUnanswered());
+    if (this.finish()) {
+      this.timeline.encoded = nowMs();
+      this.onGone?.();
+      this.report(this.#endUnanswered());
+    }
+    this.trace?.closed();
   }
 
   /** grpc-js answers some calls itself: without an error they ended well. */

@@ -11,6 +11,7 @@ import { nowMs } from '../base/clock.js';
 import type { ConnectionCounts } from '../base/connection-counts.js';
 import { FREE_MESSAGE_BYTES, MessagePool } from '../base/message-pool.js';
 import type { FinishedRequest } from '../engine/finished-request.js';
+import type { Tracer } from '../engine/request-trace.js';
 import type { ByteBudget, Engine } from '../engine/types.js';
 import { ConnectionSetups } from './connection-setups.js';
 import { createGate, type StreamListener } from './gate.js';
@@ -65,6 +66,8 @@ export interface GrpcServerOptions {
   readonly connections?: ConnectionCounts;
   /** Replies carry their budget. Default true. */
   readonly serverTiming?: boolean;
+  /** Traces inferences. */
+  readonly tracer?: Tracer;
   /** Told of every call, refused ones included, and of each request of a stream. Must not throw. */
   onFinished?(request: FinishedRequest): void;
   /** Time for a TLS handshake, and for the first SETTINGS of a connection. Default 10 s. */
@@ -146,6 +149,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     memory: new MessagePool(FREE_MESSAGE_BYTES),
     live,
     serverTiming: options.serverTiming ?? true,
+    tracer: options.tracer,
     onFinished: (request: FinishedRequest) => options.onFinished?.(request),
   };
   http2Server.on(

@@ -11,6 +11,7 @@ import { nowMs } from '../base/clock.js';
 import { ServeError } from '../base/errors.js';
 import { Timeline } from '../base/timeline.js';
 import type { FinishedRequest } from '../engine/finished-request.js';
+import type { RequestTrace } from '../engine/request-trace.js';
 import type { Arm } from '../engine/types.js';
 import { chooseCoding, compress } from './content-coding.js';
 import { errorBodyFor } from './openai-error.js';
@@ -47,6 +48,8 @@ export interface ExchangeOptions {
   readonly server: ExchangeServer;
   readonly route: string;
   readonly extraHeaders: OutgoingHttpHeaders;
+  /** Set for a request that is traced. */
+  readonly trace?: RequestTrace | undefined;
 }
 
 export class Exchange {
@@ -65,6 +68,7 @@ export class Exchange {
   requestBytes = 0;
   responseBytes = 0;
   private readonly server: ExchangeServer;
+  private readonly trace: RequestTrace | undefined;
   /** Header fields that the framework's plugins want on the reply (CORS). */
   private readonly extraHeaders: OutgoingHttpHeaders;
   private readonly closeListeners: (() => void)[] = [];
@@ -79,7 +83,11 @@ export class Exchange {
     this.response = response;
     this.server = options.server;
     this.route = options.route;
-    this.extraHeaders = options.extraHeaders;
+    this.trace = options.trace;
+    this.extraHeaders =
+      options.trace === undefined
+        ? options.extraHeaders
+        : { ...options.extraHeaders, traceresponse: options.trace.traceresponse };
     response.once('close', () => this.end());
   }
 
@@ -102,7 +110,7 @@ export class Exchange {
     const { timeline, route: method, arm, modelName, requestBytes, responseBytes } = this;
     if (timeline.encoded === 0) timeline.encoded = nowMs();
     const status = statusText(this.status);
-    this.server.onFinished({
+    const finished: FinishedRequest = {
       protocol: 'rest',
       method,
       status,
@@ -111,7 +119,10 @@ export class Exchange {
       timeline,
       requestBytes,
       responseBytes,
-    });
+    };
+    this.server.onFinished(finished);
+    this.trace?.finished(finished);
+    this.trace?.closed();
   }
 
   /** True when nobody can read a reply any more. */

@@ -16,6 +16,7 @@ import type { ConnectionCounts } from '../base/connection-counts.js';
 import { ServeError } from '../base/errors.js';
 import { Timeline } from '../base/timeline.js';
 import type { FinishedRequest, RequestObserver } from '../engine/finished-request.js';
+import type { RequestTrace, Tracer } from '../engine/request-trace.js';
 import { answerClientError, type ConnectionError, guardConnections } from './connection-errors.js';
 import { Connections } from './connections.js';
 import { Exchange, type ExchangeServer } from './exchange.js';
@@ -44,6 +45,8 @@ export interface RestServerOptions extends RouteOptions {
   readonly connections?: ConnectionCounts;
   /** Replies carry their budget. Default true. */
   readonly serverTiming?: boolean;
+  /** Traces inferences. */
+  readonly tracer?: Tracer;
   /** Told of each request when its reply is out or its connection gone, whatever it was for. */
   readonly onFinished?: RequestObserver;
 }
@@ -62,6 +65,9 @@ const MAX_HEADER_FIELDS = 1000;
 
 /** The status of a request whose client has gone. */
 const LEFT = 499;
+
+/** Routes of inference: a trace of every look at the server's health is of no use to anybody. */
+const TRACED = /\/(infer|generate|generate_stream|embeddings|completions)$/;
 
 const TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 2_000 } as const;
 
@@ -96,7 +102,7 @@ export function createRestServer(options: RestServerOptions): RestServer {
   const withCors = options.corsOrigins.length > 0;
   if (withCors) {
     const origin = options.corsOrigins.includes('*') ? '*' : [...options.corsOrigins];
-    const exposedHeaders = ['inference-header-content-length', 'server-timing'];
+    const exposedHeaders = ['inference-header-content-length', 'server-timing', 'traceresponse'];
     // Takes effect when listen() makes the app ready.
     void app.register(cors, { origin, exposedHeaders, methods: ['GET', 'POST'] });
   }
@@ -112,6 +118,7 @@ export function createRestServer(options: RestServerOptions): RestServer {
       server: exchangeServer,
       route,
       extraHeaders,
+      trace: options.tracer === undefined ? undefined : startTrace(options.tracer, route, request),
     });
     connections.add(exchange);
     return exchange;
@@ -169,6 +176,10 @@ export function createRestServer(options: RestServerOptions): RestServer {
       clearTimeout(timer);
     },
   };
+}
+
+function startTrace(tracer: Tracer, route: string, { headers }: FastifyRequest): RequestTrace | undefined {
+  return TRACED.test(route) ? tracer.start(route, headers.traceparent, headers.tracestate) : undefined;
 }
 
 /** What the observer is told of a request of which there is no more than its refusal. */
