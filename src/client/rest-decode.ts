@@ -23,7 +23,7 @@ type Parameters = Map<string, ParameterValue>;
 
 /** Memory for a body of `bytes` whose first `headerLength` are JSON, so that the tensors behind it begin at a multiple of 8. */
 export function bodyMemory(bytes: number, headerLength = 0): Buffer {
-  const before = (8 - (headerLength % 8)) % 8;
+  const before = (8 - (headerLength % 8)) % 8 || 0;
   return Buffer.allocUnsafeSlow(before + bytes).subarray(before);
 }
 
@@ -33,7 +33,7 @@ export function bodyMemory(bytes: number, headerLength = 0): Buffer {
  */
 export function decodeInferBody(body: Buffer, headerLength: number | undefined): DecodedAnswer {
   const jsonBytes = headerLength ?? body.length;
-  if (jsonBytes > body.length) throw broken(`it has ${body.length} bytes, ${jsonBytes} of them should be JSON`);
+  if (!(jsonBytes <= body.length)) throw broken(`it has ${body.length} bytes, ${jsonBytes} of them should be JSON`);
   try {
     return readAnswer(createJsonReader(body.subarray(0, jsonBytes)), body.subarray(jsonBytes));
   } catch (error) {

@@ -5,71 +5,10 @@ import { parseInferRequest } from '../../src/base/tensor-json-parse.js';
 import { printInferResponse } from '../../src/base/tensor-json-print.js';
 import { bodyMemory, decodeInferBody } from '../../src/client/rest-decode.js';
 import { encodeInferBody } from '../../src/client/rest-encode.js';
-import { byteView, isBytesData, rawBytes, writeRaw } from '../../src/client/tensor.js';
+import { byteView, isBytesData, rawBytes } from '../../src/client/tensor.js';
 import type { InferRequest, InputTensor, TensorData } from '../../src/client/types.js';
 import { composeInfer, jsonLength } from '../../src/rest/infer-body.js';
-
-/** A repeatable source of numbers from 0 to 1. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
-
-const next = random(7);
-const word = () => Math.floor(next() * 2 ** 32);
-const FLOATS = [0, -0, Number.NaN, Infinity, -Infinity, 1e-45, 3.4028234663852886e38, 5e-324, 0.1, -1.5, 16777217];
-const LONGS = [0n, 1n, -1n, 2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n];
-const TEXTS = ['', 'text', 'ünï\u{1f600}', '"\\\n\t\u0000\u001f', '\u2028</script>', 'x'.repeat(300)];
-
-/** Random bits, and every now and then a value that is hard to print. */
-function dataOf(datatype: Datatype, count: number): TensorData {
-  const each = <T>(value: () => T): T[] => Array.from({ length: count }, value);
-  const float = () => (next() < 0.3 ? FLOATS[word() % FLOATS.length]! : (next() - 0.5) * 10 ** (next() * 60 - 30));
-  const long = () => (next() < 0.3 ? LONGS[word() % LONGS.length]! : (BigInt(word()) << 32n) | BigInt(word()));
-  switch (datatype) {
-    case 'BOOL':
-      return Uint8Array.from(each(() => word() % 2));
-    case 'UINT8':
-      return Uint8Array.from(each(word));
-    case 'UINT16':
-    case 'FP16':
-    case 'BF16':
-      return Uint16Array.from(each(word));
-    case 'UINT32':
-      return Uint32Array.from(each(word));
-    case 'UINT64':
-      return BigUint64Array.from(each(long));
-    case 'INT8':
-      return Int8Array.from(each(word));
-    case 'INT16':
-      return Int16Array.from(each(word));
-    case 'INT32':
-      return Int32Array.from(each(word));
-    case 'INT64':
-      return BigInt64Array.from(each(long));
-    case 'FP32':
-      return Float32Array.from(each(float));
-    case 'FP64':
-      return Float64Array.from(each(float));
-    case 'BYTES':
-      return each(() => (next() < 0.5 ? TEXTS[word() % TEXTS.length]! : Buffer.from(TEXTS[word() % TEXTS.length]!)));
-  }
-}
-
-function raw(data: TensorData): Buffer {
-  const bytes = Buffer.alloc(rawBytes(data));
-  writeRaw(bytes, data, 0);
-  return bytes;
-}
-
-const ALL: Datatype[] = [
-  ...(['BOOL', 'UINT8', 'UINT16', 'UINT32', 'UINT64', 'INT8', 'INT16', 'INT32', 'INT64'] as const),
-  ...(['FP32', 'FP64', 'BYTES', 'FP16', 'BF16'] as const),
-];
-const IN_JSON = ALL.slice(0, -2);
+import { ALL_DATATYPES, JSON_DATATYPES, rawOf, sampleData } from './tensor-samples.js';
 
 /** What the server makes of a body. */
 function served(request: InferRequest, encoding: 'binary' | 'json') {
@@ -80,9 +19,9 @@ function served(request: InferRequest, encoding: 'binary' | 'json') {
 
 const SHAPES = [[1], [0], [3, 5], [2, 1, 7], [64]];
 
-test.each(ALL)('%s in binary arrives bit for bit', (datatype) => {
+test.each(ALL_DATATYPES)('%s in binary arrives bit for bit', (datatype) => {
   const inputs = SHAPES.map((shape, index): InputTensor => {
-    const data = dataOf(
+    const data = sampleData(
       datatype,
       shape.reduce((a, b) => a * b),
     );
@@ -94,19 +33,19 @@ test.each(ALL)('%s in binary arrives bit for bit', (datatype) => {
     inputs.map(({ name, shape }) => ({ name, datatype, shape })),
   );
   for (const [index, { data }] of seen.inputs.entries()) {
-    expect(Buffer.from(data as Uint8Array)).toEqual(raw(inputs[index]!.data));
+    expect(Buffer.from(data as Uint8Array)).toEqual(rawOf(inputs[index]!.data));
   }
 });
 
 /** NaN has many bit patterns and one name. */
 function canonical(data: TensorData): Buffer {
-  if (data instanceof Float32Array) return raw(data.map((value) => value));
-  return raw(data);
+  if (data instanceof Float32Array) return rawOf(data.map((value) => value));
+  return rawOf(data);
 }
 
-test.each(IN_JSON)('%s in JSON arrives bit for bit', (datatype) => {
+test.each(JSON_DATATYPES)('%s in JSON arrives bit for bit', (datatype) => {
   for (const shape of SHAPES) {
-    const data = dataOf(
+    const data = sampleData(
       datatype,
       shape.reduce((a, b) => a * b),
     );
@@ -161,30 +100,30 @@ function answer(outputs: { name: string; datatype: Datatype; shape: number[]; da
       modelVersion: '2',
       outputs: outputs.map(({ data, binary, ...rest }) => ({
         ...rest,
-        data: binary ? undefined : raw(data),
+        data: binary ? undefined : rawOf(data),
         binaryDataSize: rawBytes(data),
       })),
     },
     new JsonWriter(64),
   );
-  const parts = [head, ...binary.map(({ data }) => raw(data))];
+  const parts = [head, ...binary.map(({ data }) => rawOf(data))];
   const body = bodyMemory(Buffer.concat(parts).length, head.length);
   Buffer.concat(parts).copy(body);
   return { body, headerLength: binary.length > 0 ? head.length : undefined };
 }
 
 const bytesOf = (data: TensorData) =>
-  isBytesData(data) ? raw(data) : Buffer.from(byteView(data).buffer, byteView(data).byteOffset, data.byteLength);
+  isBytesData(data) ? rawOf(data) : Buffer.from(byteView(data).buffer, byteView(data).byteOffset, data.byteLength);
 
-test.each(ALL)('%s comes back bit for bit, as bytes and as JSON, also next to each other', (datatype) => {
+test.each(ALL_DATATYPES)('%s comes back bit for bit, as bytes and as JSON, also next to each other', (datatype) => {
   for (const shape of SHAPES) {
     const count = shape.reduce((a, b) => a * b);
     const outputs = [true, false, true].map((binary, index) => ({
       name: `out${index}`,
       datatype,
       shape,
-      data: dataOf(datatype, count),
-      binary: binary || !IN_JSON.includes(datatype),
+      data: sampleData(datatype, count),
+      binary: binary || !(JSON_DATATYPES as readonly string[]).includes(datatype),
     }));
     const { body, headerLength } = answer(outputs);
     const decoded = decodeInferBody(body, headerLength);

@@ -1,0 +1,135 @@
+/**
+ * The addresses of a server or of several alike, each with its pool of HTTP/1.1 connections, and whose turn it is.
+ *
+ * Made by `rest-client.ts`, asked by `rest-call.ts` before each try. Round robin; an address that could not be reached is passed over
+ * for a while as long as there is another one. Owns the pools.
+ */
+import { Pool } from 'undici';
+import { ClientError } from './client-error.js';
+import type { ClientOptions, TlsOptions } from './types.js';
+
+export interface Address {
+  /** `host:port`. */
+  readonly name: string;
+  readonly pool: Pool;
+  /** Until when it is passed over, on the clock of `performance.now()`. */
+  downUntilMs: number;
+  /** Failures to connect in a row. */
+  failures: number;
+}
+
+/** What an attempt to connect may take; a machine that is off answers nothing at all. */
+const CONNECT_TIMEOUT_MS = 5_000;
+/** How long an address is passed over after a failure; doubles up to the second. */
+const FIRST_PAUSE_MS = 500;
+const LAST_PAUSE_MS = 30_000;
+const DEFAULT_CONNECTIONS = 64;
+const DEFAULT_KEEPALIVE_MS = 30_000;
+
+export class Connections {
+  readonly #addresses: readonly Address[];
+  #next = 0;
+
+  /** Throws a local INVALID_ARGUMENT for an address that is not `host:port`. Opens nothing yet. */
+  constructor(options: ClientOptions) {
+    const { addresses } = options;
+    if (addresses.length === 0) throw refusal("no address given, expected 'host:port'");
+    this.#addresses = addresses.map((name) => ({
+      name,
+      pool: createPool(name, options),
+      downUntilMs: 0,
+      failures: 0,
+    }));
+    // Clients that start together must not all begin at the first.
+    this.#next = Math.floor(Math.random() * addresses.length);
+  }
+
+  /** Whose turn it is, but for those in `tried`; the one that may be back soonest where none is known to be there. Undefined when all were tried. */
+  next(tried: ReadonlySet<Address>): Address | undefined {
+    const addresses = this.#addresses;
+    const now = performance.now();
+    let soonest: Address | undefined;
+    for (let step = 0; step < addresses.length; step++) {
+      const index = (this.#next + step) % addresses.length;
+      const address = addresses[index]!;
+      if (tried.has(address)) continue;
+      if (address.downUntilMs <= now) {
+        this.#next = (index + 1) % addresses.length;
+        // One call tries whether it is back; others pass it over meanwhile.
+        if (address.failures > 0) address.downUntilMs = now + CONNECT_TIMEOUT_MS;
+        return address;
+      }
+      if (!soonest || address.downUntilMs < soonest.downUntilMs) soonest = address;
+    }
+    return soonest;
+  }
+
+  get count(): number {
+    return this.#addresses.length;
+  }
+
+  /** It answered, or took a request at least. */
+  reached(address: Address): void {
+    address.failures = 0;
+    address.downUntilMs = 0;
+  }
+
+  unreachable(address: Address): void {
+    const pauseMs = Math.min(LAST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** address.failures);
+    address.failures++;
+    address.downUntilMs = performance.now() + pauseMs;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#addresses.map(({ pool }) => pool.close()));
+  }
+}
+
+function createPool(address: string, options: ClientOptions): Pool {
+  const { connections = DEFAULT_CONNECTIONS, keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
+  if (!Number.isSafeInteger(connections) || connections < 1) {
+    throw refusal(`connections is ${connections}, expected a whole number from 1 up`);
+  }
+  return new Pool(originOf(address, options.tls), {
+    connections,
+    allowH2: false,
+    pipelining: 1,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    // The deadline of the call is the only one.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    connect: {
+      ...(typeof options.tls === 'object' && tlsOptions(options.tls)),
+      keepAlive: keepaliveMs > 0,
+      keepAliveInitialDelay: keepaliveMs,
+    },
+  });
+}
+
+function tlsOptions({ ca, cert, key, serverName }: TlsOptions): Record<string, string | Buffer> {
+  if ((cert === undefined) !== (key === undefined)) {
+    throw refusal('tls has one of cert and key, expected both or none');
+  }
+  const pem = (value: Uint8Array | string) => (typeof value === 'string' ? value : Buffer.from(value));
+  return {
+    ...(ca !== undefined && { ca: pem(ca) }),
+    ...(cert !== undefined && { cert: pem(cert) }),
+    ...(key !== undefined && { key: pem(key) }),
+    ...(serverName !== undefined && { servername: serverName }),
+  };
+}
+
+function originOf(address: string, tls: ClientOptions['tls']): string {
+  const origin = `${tls ? 'https' : 'http'}://${address}`;
+  const url = URL.canParse(origin) ? new URL(origin) : undefined;
+  // The usual port of a scheme does not show in `port`.
+  const isHostPort = /:\d+$/.test(address) && url !== undefined && url.hostname !== '';
+  if (!isHostPort || url.pathname !== '/' || url.username !== '' || /[/?#@]/.test(address)) {
+    throw refusal(`address '${address}' is not of the form 'host:port'`);
+  }
+  return origin;
+}
+
+function refusal(message: string): ClientError {
+  return new ClientError('INVALID_ARGUMENT', message, { local: true });
+}
