@@ -15,6 +15,8 @@ export interface Asked {
   readonly arm: ArmSpec;
 }
 
+const NO_BYTES: Buffer = Buffer.alloc(0);
+
 /** Milliseconds on `performance.now()`; bytes of the message as on the wire. */
 export class Call implements CallStamps {
   /** Position among the callers of its process, by which they share connections. */
@@ -37,6 +39,9 @@ export class Call implements CallStamps {
   serverTiming: string | undefined;
   answer: DecodedAnswer | undefined;
   failure: string | undefined;
+  /** Memory that a transport keeps from call to call; the answer may be views on it, and is good until the next start. */
+  sendMemory: Buffer = NO_BYTES;
+  receiveMemory: Buffer = NO_BYTES;
 
   constructor(index: number, asked: Asked, onDone: (call: Call) => void) {
     this.index = index;
@@ -53,6 +58,8 @@ export class Call implements CallStamps {
     this.called = performance.now();
     this.serverTiming = undefined;
     this.answer = undefined;
+    // What failed may still be on its way out of this memory.
+    if (this.failure !== undefined) this.sendMemory = NO_BYTES;
     this.failure = undefined;
   }
 

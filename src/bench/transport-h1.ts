@@ -139,6 +139,8 @@ class Lane implements Dispatcher.DispatchHandler {
   #coding: string | undefined;
   /** The body so far: one piece of memory where the length was told, else chunks. */
   #body: Buffer = NO_BYTES;
+  #memory: Buffer = NO_BYTES;
+  #memoryHeader = 0;
   #filled = 0;
   #chunks: Buffer[] = [];
   #isSized = false;
@@ -198,7 +200,13 @@ class Lane implements Dispatcher.DispatchHandler {
       if (chunk.length === bytes) this.#body = chunk;
       else {
         // The tensors behind the JSON at an address that a typed array can begin at, unless they are packed.
-        this.#body = bodyMemory(bytes, this.#coding === undefined ? this.#headerLength : 0);
+        // Lengths hardly change from answer to answer, so the memory of the last one serves again.
+        const headerLength = this.#coding === undefined ? (this.#headerLength ?? 0) : 0;
+        if (this.#memory.length !== bytes || this.#memoryHeader !== headerLength) {
+          this.#memory = bodyMemory(bytes, headerLength);
+          this.#memoryHeader = headerLength;
+        }
+        this.#body = this.#memory;
         chunk.copy(this.#body);
       }
     } else chunk.copy(this.#body, this.#filled);

@@ -172,7 +172,7 @@ export function fromRaw(name: string, datatype: Datatype, shape: readonly number
 
 /** A copy of its own, whose address is a multiple of 8. */
 function aligned(raw: Uint8Array): Uint8Array {
-  const copy = new Uint8Array(raw.byteLength);
+  const copy = Buffer.allocUnsafeSlow(raw.byteLength);
   copy.set(raw);
   return copy;
 }
