@@ -3,25 +3,29 @@
  *
  * Called by `server.ts`. Owns what connects a front end to the engine and to the metrics; must not hold rules of the business.
  */
+import { registerAdviceMetrics } from './advice-metrics.js';
 import { BoundedBytes } from './base/byte-budget.js';
 import type { Config } from './base/config.js';
 import { ServeError } from './base/errors.js';
 import type { RootLog } from './base/log.js';
 import { Metrics } from './base/metrics.js';
+import { Advisor } from './engine/advice.js';
 import type { RunningEngine } from './engine/create-engine.js';
 import type { RequestObserver } from './engine/finished-request.js';
 import { registerBudgetMetrics, registerModelMetrics } from './engine/model-metrics.js';
+import { probeGrpcRaw } from './grpc/codec-probe.js';
 import { createGrpcServer } from './grpc/server.js';
 import { registerConnectionMetrics, registerProtocolMetrics } from './protocol-metrics.js';
+import { restBinaryProbe } from './rest/codec-probe.js';
 import { createMetricsServer } from './rest/metrics-server.js';
 import { createRestServer } from './rest/server.js';
 import type { JsonPool } from './runtime/json-pool.js';
 import type { TlsFiles } from './tls-files.js';
+import type { Tracing } from './tracing/tracer.js';
 
 /** A part that listens; `stop` finishes what it has accepted. */
 export interface Port {
   readonly label: string;
-import type { Tracing } from './tracing/tracer.js';
   /** The option that says where. */
   readonly flag: string;
   /** What was asked for, for the error when it can't be had. */
@@ -42,18 +46,23 @@ export function openPorts(
   { engine, sharedMemoryBytes }: RunningEngine,
   jsonPool: JsonPool,
   tlsFiles: TlsByProtocol,
+  tracing: Tracing | undefined,
 ): Port[] {
   const budget = new BoundedBytes(config.maxInflightByteSize);
   const metrics = new Metrics();
   registerModelMetrics(metrics, engine);
-  tracing: Tracing | undefined,
   const connections = registerConnectionMetrics(metrics);
   /** Whoever wants to know of each request that ended, on either protocol. */
   const observers: RequestObserver[] = [];
-  if (config.latencyBudget) observers.push(registerBudgetMetrics(metrics), registerProtocolMetrics(metrics));
+  let advisor: Advisor | undefined;
+  if (config.latencyBudget) {
+    observers.push(registerBudgetMetrics(metrics), registerProtocolMetrics(metrics));
+    advisor = adviseOn(config, metrics, observers, jsonPool);
+  }
   const onFinished: RequestObserver = (request) => {
     for (const observe of observers) observe(request);
   };
+  tracing?.register(metrics);
   metrics.gauge({ name: 'tensorwire_shared_memory_bytes', help: 'Shared memory held for batches' }, () => [
     [{}, sharedMemoryBytes()],
   ]);
@@ -62,7 +71,6 @@ export function openPorts(
   ]);
   metrics.counter({ name: 'tensorwire_log_lines_dropped_total', help: 'Log lines that nobody read' }, () => [
     [{}, log.droppedCount],
-  tracing?.register(metrics);
   ]);
   const ports: Port[] = [];
   if (config.allowGrpc) {
@@ -82,6 +90,7 @@ export function openPorts(
       ...(tls && { tls }),
       log,
       connections: connections.grpc,
+      ...(tracing && { tracer: tracing }),
       serverTiming: config.latencyBudget,
       onFinished,
     });
@@ -90,7 +99,6 @@ export function openPorts(
       flag: 'grpc-port',
       wanted: `${config.grpcPort} at ${config.grpcAddress}`,
       scheme: '',
-      ...(tracing && { tracer: tracing }),
       path: '',
       listen: () => server.listen(),
       stop: () => server.drain(),
@@ -108,11 +116,13 @@ export function openPorts(
       corsOrigins: config.httpCorsOrigin,
       ...(tls && { tls }),
       draining: () => engine.isStopping,
+      advice: advisor,
       // What runs when the time is over still gets its reply; a second before the launcher ends it all, the rest is dropped.
       closeGraceMs: config.exitTimeoutSecs * 1000 + 4000,
       onInternalError: (error) =>
         log.error({ error: error.cause ?? error }, 'a REST request failed by a fault of the server'),
       connections: connections.rest,
+      ...(tracing && { tracer: tracing }),
       serverTiming: config.latencyBudget,
       onFinished,
     });
@@ -122,7 +132,6 @@ export function openPorts(
       wanted: `${config.httpPort} at ${config.httpAddress}`,
       scheme: tls ? 'https://' : 'http://',
       path: '',
-      ...(tracing && { tracer: tracing }),
       listen: () => server.listen(),
       stop: () => server.close(),
     });
@@ -144,6 +153,17 @@ export function openPorts(
     });
   }
   return ports;
+}
+
+/** An advisor that hears of every request, and compares with the arms that are open. */
+function adviseOn(config: Config, metrics: Metrics, observers: RequestObserver[], jsonPool: JsonPool): Advisor {
+  const advisor = new Advisor({
+    ...(config.allowGrpc && { grpc_raw: probeGrpcRaw }),
+    ...(config.allowHttp && { rest_binary: restBinaryProbe(jsonPool) }),
+  });
+  observers.push((request) => advisor.observe(request));
+  registerAdviceMetrics(metrics, advisor);
+  return advisor;
 }
 
 /** Why `port` can't be had, in one line that names the option. */
