@@ -5,7 +5,7 @@
  * Called by all reports. Pure. Owns what one payload and one load is called; must not judge a figure.
  */
 import { byteSize, count, digits, isFigure } from './figures.js';
-import { type ArmSpec, armName, type BenchResults, type CellResult, type Load } from './results.js';
+import { type ArmSpec, armName, type BenchResults, type CellResult, type Interval, type Load } from './results.js';
 
 /** The simplest to use first: what curl can send, what needs bytes put together, what needs a generated client; compression last. */
 export const ARM_ORDER: readonly string[] = [
@@ -41,7 +41,7 @@ export function payloadOf({ payloadKb, requestTensorBytes, responseTensorBytes }
   return {
     key: `${requestTensorBytes}/${responseTensorBytes}`,
     label: `${byteSize(requestTensorBytes)} in, ${byteSize(responseTensorBytes)} out`,
-    bytes: Math.max(1, requestTensorBytes, responseTensorBytes),
+    bytes: Math.max(1, ...[requestTensorBytes, responseTensorBytes].filter(isFigure)),
   };
 }
 
@@ -67,9 +67,24 @@ export interface CellGroup {
   readonly cells: readonly CellResult[];
 }
 
-/** Cells in which something was answered; those without a figure have nothing to say but that they failed. */
+/**
+ * Cells in which something was answered; those without a figure have nothing to say but that they failed. A bound of an interval that
+ * could not be had is the figure itself.
+ */
 export function answeredCells({ cells }: BenchResults): CellResult[] {
-  return cells.filter(({ p50Ms, perSecond }) => isFigure(p50Ms.value) && isFigure(perSecond.value) && p50Ms.value > 0);
+  return cells
+    .filter(({ p50Ms, perSecond }) => isFigure(p50Ms.value) && isFigure(perSecond.value) && p50Ms.value > 0)
+    .map((cell) => ({
+      ...cell,
+      p50Ms: bounded(cell.p50Ms),
+      p95Ms: bounded(cell.p95Ms),
+      p99Ms: bounded(cell.p99Ms),
+      perSecond: bounded(cell.perSecond),
+    }));
+}
+
+function bounded({ value, low, high }: Interval): Interval {
+  return { value, low: isFigure(low) ? low : value, high: isFigure(high) ? high : value };
 }
 
 /** Models in the order of their first cell. */

@@ -4,7 +4,7 @@
  * Called by the verdict. Pure. Owns the rows; a row without figures in a run says so and recommends nothing.
  */
 import { armsOf, cellGroups, loadLabel, loadsOf } from './cells.js';
-import { byteSize, digits, factor, isFigure, milliseconds, percent } from './figures.js';
+import { byteSize, count, digits, factor, isFigure, milliseconds, percent } from './figures.js';
 import { withinNoise } from './noise.js';
 import { isGrpc, type Recommendation } from './recommendation.js';
 import { type ArmSpec, armName, type BenchResults, type CellResult, type StreamResult } from './results.js';
@@ -143,7 +143,7 @@ function streaming(streams: readonly StreamResult[], rounds: number): Finding | 
   const same = sound.filter(({ totalMs }) => withinNoise(totalMs, fastest.totalMs, rounds));
   const chosen = same.find(({ way }) => way === 'sse' || way === 'sse_openai') ?? fastest;
   return {
-    measured: `${fastest.tokens} tokens: ${sound.map(({ way, totalMs }) => `${way} ${milliseconds(totalMs.value)}`).join(', ')}`,
+    measured: `${count(fastest.tokens)} tokens: ${sound.map(({ way, totalMs }) => `${way} ${milliseconds(totalMs.value)}`).join(', ')}`,
     ours:
       same.length > 1
         ? `${chosen.way}: within noise of ${same

@@ -65,3 +65,9 @@ export function count(value: number | null | undefined): string {
 export function plainName(name: string): string {
   return printable(name, 80);
 }
+
+/** A name for a column of a terminal's table. */
+export function shortName(name: string, length = 22): string {
+  const plain = plainName(name);
+  return plain.length > length ? `${plain.slice(0, length - 1)}…` : plain;
+}

@@ -3,6 +3,7 @@
  *
  * Called by the verdict. Pure.
  */
+import { isFigure } from './figures.js';
 import type { Interval } from './results.js';
 
 /** Differences up to this are not worth a choice, however certain: no two machines agree that well. */
@@ -13,6 +14,8 @@ const SMALL_IN_ONE_ROUND = 0.1;
 /** Whether `a` is lower than `b` by more than noise: their 95 % intervals apart, and the difference worth a choice. */
 export function clearlyLower(a: Interval, b: Interval, rounds: number): boolean {
   const margin = rounds > 1 ? SMALL : SMALL_IN_ONE_ROUND;
+  // What could not be had is not lower than anything.
+  if (![a.value, a.high, b.value, b.low].every(isFigure)) return false;
   return a.high < b.low && b.value - a.value > margin * Math.abs(b.value);
 }
 

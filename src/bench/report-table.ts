@@ -5,7 +5,7 @@
  * marks of a row mean.
  */
 import { type CellGroup, cellGroups, loadKey, loadLabel, loadsOf } from './cells.js';
-import { count, digits, interval, isFigure, NO_FIGURE, plainName } from './figures.js';
+import { count, digits, interval, isFigure, NO_FIGURE, shortName } from './figures.js';
 import { plainHeading, plainTable, wrapText } from './plain-table.js';
 import { marksOf, notesOf } from './report-notes.js';
 import { armName, type BenchResults, type CellResult, type StreamResult } from './results.js';
@@ -25,7 +25,7 @@ interface Column {
 
 const COLUMNS: readonly Column[] = [
   { head: 'Payload\n(KB)', spare: 0, text: (_, { payload }) => kilobytes(payload.bytes) },
-  { head: 'Model Type', spare: 0, left: true, text: ({ model }) => shortened(plainName(model), 22) },
+  { head: 'Model Type', spare: 0, left: true, text: ({ model }) => shortName(model) },
   { head: 'Protocol', spare: 0, left: true, text: ({ arm }) => armName(arm) },
   { head: 'P50\n(ms)', spare: 0, text: ({ p50Ms }) => digits(p50Ms.value) },
   { head: 'P95\n(ms)', spare: 3, text: ({ p95Ms }) => digits(p95Ms.value) },
@@ -120,8 +120,4 @@ function kilobytes(bytes: number): string {
 
 function rounded(us: number | null): string {
   return isFigure(us) ? us.toFixed(0) : NO_FIGURE;
-}
-
-function shortened(text: string, length: number): string {
-  return text.length > length ? `${text.slice(0, length - 1)}…` : text;
 }

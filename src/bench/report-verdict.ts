@@ -39,7 +39,7 @@ function recommended(verdict: Verdict): string[] {
     'The lowest median latency, beyond noise; where noise can’t tell arms apart, p99 decides, then throughput, then simplicity.',
     markdownTable(
       [...columns, ...loads.map((load) => ({ head: loadLabel(load), left: true }))],
-      rows.map(({ model, payload, taken }) => [markdownText(model), payload, ...taken]),
+      rows.map(({ model, payload, taken }) => [named(model), payload, ...taken]),
     ),
     TIE_LEGEND,
     markdownDetails(

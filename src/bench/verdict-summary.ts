@@ -103,7 +103,7 @@ export function takenTable({ recommendations }: Verdict): TakenTable {
   return {
     loads,
     rows: [...groups.values()].map((own) => ({
-      model: plainName(own[0]!.model),
+      model: own[0]!.model,
       payload: own[0]!.payload.label,
       taken: loads.map((load) => text(own, load)),
     })),

@@ -5,7 +5,7 @@
  * Called by the command and the harness at the end of a run. Pure; Markdown has its own in `report-verdict.ts`.
  */
 import { ARM_ORDER, loadLabel } from './cells.js';
-import { NO_FIGURE, percent, plainName } from './figures.js';
+import { NO_FIGURE, percent, plainName, shortName } from './figures.js';
 import { plainHeading, plainTable, wrapText } from './plain-table.js';
 import { armName } from './results.js';
 import type { SerializationShare } from './serialization.js';
@@ -24,7 +24,7 @@ export function verdictText(verdict: Verdict, { width = 120 }: { readonly width?
   return [
     [plainHeading('Verdict'), ...summarySentences(verdict).map((text) => wrapText(text, width, '  '))].join('\n'),
     recommended(verdict, width),
-    crossed(verdict),
+    crossed(verdict, width),
     changed(verdict),
     serialized(verdict, width),
     matrix(verdict, width),
@@ -49,34 +49,35 @@ function recommended(verdict: Verdict, width: number): string {
   );
   return [
     plainHeading('What to take'),
-    plainTable(columns, [rows.map(({ model, payload, taken }) => [model, payload, ...taken])]),
+    plainTable(columns, [rows.map(({ model, payload, taken }) => [shortName(model), payload, ...taken])]),
     TIE_LEGEND,
     ...(reasons.length <= REASONS ? ['', ...reasons] : []),
   ].join('\n');
 }
 
-function crossed({ crossovers }: Verdict): string {
+function crossed({ crossovers }: Verdict, width: number): string {
   const plain = crossovers.filter(({ arms }) => PAIRS.includes(arms.join(' / ')));
   if (plain.length === 0) return '';
-  const columns = [
-    { head: 'Model Type', left: true },
-    { head: 'Load', left: true },
-    { head: 'Arms', left: true },
-    { head: 'Faster (p50)', left: true },
-  ];
   const rows = plain.map((crossover) => [
-    plainName(crossover.model),
+    shortName(crossover.model),
     loadLabel(crossover.load),
     crossover.arms.join(' / '),
     crossoverWords(crossover),
   ]);
+  const before = [0, 1, 2].reduce((sum, index) => sum + 2 + Math.max(...rows.map((row) => row[index]!.length), 10), 0);
+  const columns = [
+    { head: 'Model Type', left: true },
+    { head: 'Load', left: true },
+    { head: 'Arms', left: true },
+    { head: 'Faster (p50)', left: true, width: Math.max(30, width - before) },
+  ];
   return `${plainHeading('From which payload on')}\n${plainTable(columns, [rows])}`;
 }
 
 function changed({ changes }: Verdict): string {
   if (changes.length === 0) return '';
   const rows = changes.map(({ model, load, payload, encoding, protocol, encodingPart }) => [
-    plainName(model),
+    shortName(model),
     loadLabel(load),
     payload.label,
     stepWords(encoding),
