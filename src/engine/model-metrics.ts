@@ -75,6 +75,18 @@ export function registerModelMetrics(metrics: Metrics, engine: MetricSource): vo
     each(({ model }) => model?.queue.count ?? 0),
   );
   metrics.gauge(
+    { name: 'tensorwire_queue_limit', help: 'Requests that may await execution; 0 = no bound', labels },
+    each(({ model }) => model?.queue.limit ?? 0),
+  );
+  metrics.gauge(
+    {
+      name: 'tensorwire_model_ready',
+      help: '1 for a version that answers requests, or is loaded when they come; else 0',
+      labels,
+    },
+    () => engine.slots().map((slot): [Labels, number] => [labelsOf(slot), slot.isAskable ? 1 : 0]),
+  );
+  metrics.gauge(
     { name: 'tensorwire_queue_bytes', help: 'Bytes of inputs awaiting execution', labels },
     each(({ model }) => model?.queue.bytes ?? 0),
   );

@@ -63,6 +63,18 @@ export class RequestQueue {
     return this.#bytes;
   }
 
+  /** Requests that it may hold, of all levels together; 0 = no bound. */
+  get limit(): number {
+    const first = Math.min(1, this.#levelCount);
+    let sum = 0;
+    for (let level = first; level <= this.#levelCount; level++) {
+      const maxCount = this.#bounds.maxCount(level);
+      if (maxCount === 0) return 0;
+      sum += maxCount;
+    }
+    return sum;
+  }
+
   /** Puts an entry at the end of its level; throws UNAVAILABLE with Triton's text when the queue is full. */
   push(entry: Entry, modelName: string): void {
     const maxCount = this.#bounds.maxCount(entry.level);

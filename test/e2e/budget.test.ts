@@ -242,6 +242,14 @@ describe('metrics', () => {
     expect(byArm).toEqual([1, 1, 2, 1]);
   });
 
+  test('say of every model whether it is ready, and how many requests may wait for it', async () => {
+    const lines = await scrape();
+    for (const model of ['identity', 'gather', 'slow']) {
+      expect(sample(lines, `tensorwire_model_ready{model="${model}",version="1"}`)).toBe(1);
+      expect(sample(lines, `tensorwire_queue_limit{model="${model}",version="1"}`)).toBeGreaterThan(0);
+    }
+  });
+
   test('a thousand names of models that are not there add no series', async () => {
     // The outcome itself is a series, once for each route and RPC.
     const first = ARMS.map((arm) => client.infer(arm, 'unknown', [row('INPUT0', 4)]).catch(() => undefined));
