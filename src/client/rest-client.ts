@@ -25,6 +25,7 @@ import {
 import { CallScope } from './rest-scope.js';
 import { createGeneratedStream } from './rest-stream.js';
 import { DEFAULT_RETRY, type RetryPolicy } from './retry.js';
+import { traceHeaders } from './trace-context.js';
 import type {
   CallOptions,
   ClientOptions,
@@ -240,6 +241,7 @@ class RestClient implements InferenceClient {
       ...(compression === 'gzip' && { 'accept-encoding': 'gzip' }),
       ...this.#options.headers,
       ...options.headers,
+      ...traceHeaders(),
       ...request.headers,
     };
     return call(this.#connections, { ...request, headers }, policy, scope);

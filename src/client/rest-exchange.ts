@@ -5,7 +5,7 @@
  * can be views; the body of a stream goes to its sink instead, piece by piece. Never throws and never rejects: failures are data.
  */
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Dispatcher } from 'undici';
+import { type Dispatcher, errors } from 'undici';
 import { ClientError, type ClientErrorCode } from './client-error.js';
 import { bodyMemory } from './rest-decode.js';
 
@@ -201,7 +201,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (this.#controller === undefined) {
       return { ...failed, message: `no connection to ${address}: ${why}`, unreachable: true };
     }
-    if (kind.startsWith('HPE_') || kind.startsWith('UND_ERR_HEADERS')) {
+    if (error instanceof errors.HTTPParserError || error instanceof errors.HeadersOverflowError) {
       return { ...failed, code: 'INTERNAL', message: `${address} doesn't answer in HTTP/1.1: ${why}`, final: true };
     }
     return { ...failed, message: `connection to ${address} lost before it answered: ${why}` };

@@ -71,6 +71,19 @@ export class CallScope {
     }
   }
 
+  /** Waits for `work`, which goes on by itself; rejects when the call ends meanwhile. */
+  async wait<Result>(work: Promise<Result>): Promise<Result> {
+    this.check();
+    try {
+      return await new Promise<Result>((resolve, reject) => {
+        this.onEnd = reject;
+        work.then(resolve, reject);
+      });
+    } finally {
+      this.onEnd = undefined;
+    }
+  }
+
   /** The call is over: nobody is told any more. */
   close(): void {
     this.onEnd = undefined;

@@ -1,0 +1,60 @@
+/** The client over REST with TLS, and with certificates on both sides. */
+import { readFileSync } from 'node:fs';
+import { afterEach, expect, test } from 'vitest';
+import { createRestClient } from '../../src/client/rest-client.js';
+import type { ClientOptions, InferenceClient } from '../../src/client/types.js';
+import { type FrontEnd, startFrontEnd } from '../rest/front-end.js';
+
+const file = (name: string): Buffer => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));
+const ca = file('authority.pem');
+const tls = { cert: file('server.pem'), key: file('server.key') };
+
+let front: FrontEnd;
+const clients: InferenceClient[] = [];
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((client) => client.close()));
+  await front.close();
+});
+
+function connect(host: string, options: ClientOptions['tls']): InferenceClient {
+  const client = createRestClient({
+    protocol: 'rest',
+    addresses: [`${host}:${front.port}`],
+    tls: options,
+    retry: { attempts: 1 },
+    timeoutMs: 10_000,
+  });
+  clients.push(client);
+  return client;
+}
+
+const refusal = { name: 'ClientError', code: 'UNAVAILABLE' };
+
+test('a server is believed by its authority and its name', async () => {
+  front = await startFrontEnd({ tls });
+  expect(await connect('localhost', { ca }).isLive()).toBe(true);
+  expect(await connect('localhost', { ca: ca.toString() }).isLive()).toBe(true);
+  await expect(connect('localhost', true).isLive()).rejects.toMatchObject({
+    ...refusal,
+    message: expect.stringContaining('certificate'),
+  });
+  await expect(connect('localhost', { ca, serverName: 'other.example' }).isLive()).rejects.toMatchObject({
+    ...refusal,
+    message: expect.stringContaining('other.example'),
+  });
+  await expect(connect('localhost', false).isLive()).rejects.toMatchObject({ name: 'ClientError' });
+});
+
+test('a name that is not the address is checked in its place', async () => {
+  front = await startFrontEnd({ tls });
+  expect(await connect('127.0.0.1', { ca, serverName: 'localhost' }).isLive()).toBe(true);
+});
+
+test('with mutual TLS only a client with a certificate of the authority gets in', async () => {
+  front = await startFrontEnd({ tls: { ...tls, ca, mutual: true } });
+  const own = { cert: file('client.pem'), key: file('client.key') };
+  expect(await connect('localhost', { ca, ...own }).isLive()).toBe(true);
+  const stranger = { cert: file('stranger-client.pem'), key: file('stranger-client.key') };
+  await expect(connect('localhost', { ca, ...stranger }).isLive()).rejects.toMatchObject(refusal);
+  await expect(connect('localhost', { ca }).isLive()).rejects.toMatchObject(refusal);
+});
