@@ -54,9 +54,48 @@ export function loadLabel(load: Load): string {
   return load.kind === 'closed' ? `${count(load.concurrency)} at a time` : `${digits(load.ratePerSecond)}/s`;
 }
 
-/** For names of files: `c8`, `r200`. */
-export function loadKey(load: Load): string {
-  return load.kind === 'closed' ? `c${load.concurrency}` : `r${digits(load.ratePerSecond)}`;
+/** What the cells of one load are called; the rates of open loops may differ from payload to payload, so they are one. */
+export interface LoadName {
+  /** `c8`, `open`; `open-2` where a payload was asked at a second, higher rate. Fit for names of files. */
+  readonly key: string;
+  /** `8 at a time`; `200/s`, or `open loop` where rates differ. */
+  readonly label: string;
+}
+
+/** Cells of one load. */
+export interface LoadGroup extends LoadName {
+  readonly kind: Load['kind'];
+  readonly cells: readonly CellResult[];
+}
+
+/** Closed loops by their callers, then open ones by their rate. */
+export function loadGroups(cells: readonly CellResult[]): LoadGroup[] {
+  const groups = new Map<string, CellResult[]>();
+  const add = (key: string, cell: CellResult) => groups.set(key, [...(groups.get(key) ?? []), cell]);
+  const weight = ({ load }: CellResult) => (load.kind === 'closed' ? load.concurrency : 1e9 + load.ratePerSecond);
+  const ratesOf = new Map<string, Set<number>>();
+  for (const cell of [...cells].sort((a, b) => weight(a) - weight(b))) {
+    const { model, load } = cell;
+    if (load.kind === 'closed') {
+      add(`c${load.concurrency}`, cell);
+      continue;
+    }
+    const payload = JSON.stringify([model, payloadOf(cell).key]);
+    const rates = ratesOf.get(payload) ?? new Set();
+    ratesOf.set(payload, rates.add(load.ratePerSecond));
+    add(rates.size === 1 ? 'open' : `open-${rates.size}`, cell);
+  }
+  return [...groups].map(([key, own]) => {
+    const labels = [...new Set(own.map(({ load }) => loadLabel(load)))];
+    const many = key === 'open' ? 'open loop' : `open loop ${key.slice('open-'.length)}`;
+    return { key, label: labels.length === 1 ? labels[0]! : many, kind: own[0]!.load.kind, cells: own };
+  });
+}
+
+/** `Closed loop, 8 at a time`, `Open loop`. */
+export function loadTitle({ kind, label }: LoadGroup): string {
+  const loop = kind === 'closed' ? 'Closed loop' : 'Open loop';
+  return label.startsWith('open loop') ? `O${label.slice(1)}` : `${loop}, ${label}`;
 }
 
 /** All cells that differ in their arm alone, arms from the simplest on. */
@@ -64,6 +103,7 @@ export interface CellGroup {
   readonly model: string;
   readonly payload: Payload;
   readonly load: Load;
+  readonly loadName: LoadName;
   readonly cells: readonly CellResult[];
 }
 
@@ -92,15 +132,6 @@ export function modelsOf(cells: readonly CellResult[]): string[] {
   return [...new Set(cells.map(({ model }) => model))];
 }
 
-/** Closed loops by their callers, then open ones by their rate. */
-export function loadsOf(cells: readonly CellResult[]): Load[] {
-  const weight = (load: Load) => (load.kind === 'closed' ? load.concurrency : 1e9 + load.ratePerSecond);
-  return uniqueBy(
-    cells.map(({ load }) => load),
-    loadKey,
-  ).sort((a, b) => weight(a) - weight(b));
-}
-
 /** The smallest first. */
 export function payloadsOf(cells: readonly CellResult[]): Payload[] {
   return uniqueBy(cells.map(payloadOf), ({ key }) => key).sort((a, b) => a.bytes - b.bytes);
@@ -116,18 +147,18 @@ export function armsOf(cells: readonly CellResult[]): ArmSpec[] {
 
 /** Model by model, load by load, payload by payload. */
 export function cellGroups(cells: readonly CellResult[]): CellGroup[] {
-  const groups: CellGroup[] = [];
-  for (const model of modelsOf(cells)) {
-    const ofModel = cells.filter((cell) => cell.model === model);
-    for (const load of loadsOf(ofModel)) {
-      const ofLoad = ofModel.filter((cell) => loadKey(cell.load) === loadKey(load));
-      for (const payload of payloadsOf(ofLoad)) {
-        const ofPayload = ofLoad.filter((cell) => payloadOf(cell).key === payload.key);
-        groups.push({ model, load, payload, cells: ofPayload.sort((a, b) => simplicity(a.arm) - simplicity(b.arm)) });
-      }
-    }
-  }
-  return groups;
+  const loads = loadGroups(cells);
+  return modelsOf(cells).flatMap((model) =>
+    loads.flatMap(({ key, label, cells: ofLoad }) => {
+      const own = ofLoad.filter((cell) => cell.model === model);
+      return payloadsOf(own).map((payload) => {
+        const ofPayload = own
+          .filter((cell) => payloadOf(cell).key === payload.key)
+          .sort((a, b) => simplicity(a.arm) - simplicity(b.arm));
+        return { model, payload, load: ofPayload[0]!.load, loadName: { key, label }, cells: ofPayload };
+      });
+    }),
+  );
 }
 
 function uniqueBy<T>(values: readonly T[], keyOf: (value: T) => string): T[] {

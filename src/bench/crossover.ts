@@ -4,13 +4,13 @@
  * Called by the verdict and the latency plots. Pure. Between two measured payloads both latencies are taken as straight lines on
  * logarithmic axes, as the plots draw them; beyond the smallest and the largest payload nothing is said.
  */
-import { loadKey, loadsOf, modelsOf, type Payload, payloadOf, payloadsOf } from './cells.js';
+import { type LoadGroup, type LoadName, loadGroups, modelsOf, type Payload, payloadOf, payloadsOf } from './cells.js';
 import { clearlyLower } from './noise.js';
-import { armName, type CellResult, type Load } from './results.js';
+import { armName, type CellResult } from './results.js';
 
 export interface Crossover {
   readonly model: string;
-  readonly load: Load;
+  readonly loadName: LoadName;
   /** The simpler arm and the other one. */
   readonly arms: readonly [string, string];
   /** From small to large; empty = none in the range measured. */
@@ -53,15 +53,12 @@ const PAIRS: readonly (readonly [string, string])[] = [
 export function crossoversOf(cells: readonly CellResult[], rounds: number): Crossover[] {
   return modelsOf(cells).flatMap((model) => {
     const ofModel = cells.filter((cell) => cell.model === model);
-    return loadsOf(ofModel).flatMap((load) => {
-      const ofLoad = ofModel.filter((cell) => loadKey(cell.load) === loadKey(load));
-      return PAIRS.flatMap((arms) => crossoverOf(ofLoad, arms, rounds) ?? []);
-    });
+    return loadGroups(ofModel).flatMap((load) => PAIRS.flatMap((arms) => crossoverOf(load, arms, rounds) ?? []));
   });
 }
 
 function crossoverOf(
-  cells: readonly CellResult[],
+  { key, label, cells }: LoadGroup,
   arms: readonly [string, string],
   rounds: number,
 ): Crossover | undefined {
@@ -85,7 +82,7 @@ function crossoverOf(
   const bLower = pairs.filter(({ a, b }) => clearlyLower(b.p50Ms, a.p50Ms, rounds));
   return {
     model: first.a.model,
-    load: first.a.load,
+    loadName: { key, label },
     arms,
     crossings: found.map(({ bytes, ms, secondBeyond }) => {
       const [before, beyond] = secondBeyond ? [aLower, bLower] : [bLower, aLower];

@@ -3,7 +3,7 @@
  *
  * Called by the verdict. Pure. Owns the rows; a row without figures in a run says so and recommends nothing.
  */
-import { armsOf, cellGroups, loadLabel, loadsOf } from './cells.js';
+import { armsOf, cellGroups, loadGroups, loadLabel } from './cells.js';
 import { byteSize, count, digits, factor, isFigure, milliseconds, percent } from './figures.js';
 import { withinNoise } from './noise.js';
 import { isGrpc, type Recommendation } from './recommendation.js';
@@ -157,8 +157,7 @@ function streaming(streams: readonly StreamResult[], rounds: number): Finding | 
 
 function embeddings(cells: readonly CellResult[], rounds: number): Finding | undefined {
   const own = cells.filter(({ model, load }) => /embed/i.test(model) && load.kind === 'closed');
-  const most = loadsOf(own).at(-1);
-  const group = cellGroups(own).find(({ load }) => most && loadLabel(load) === loadLabel(most));
+  const group = cellGroups(loadGroups(own).at(-1)?.cells ?? [])[0];
   if (!group) return undefined;
   const json = find(group.cells, 'rest_json');
   const fastest = [...group.cells].sort((a, b) => b.perSecond.value - a.perSecond.value)[0]!;

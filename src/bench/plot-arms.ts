@@ -3,16 +3,17 @@
  *
  * Called by `plots.ts`. Pure.
  */
-import { loadKey, loadLabel, loadsOf, payloadOf, payloadsOf, simplicity } from './cells.js';
+import { loadGroups, payloadOf, payloadsOf, simplicity } from './cells.js';
 import { byteSize, digits, factor, milliseconds } from './figures.js';
 import type { Figure, Panel } from './plot-figure.js';
 import { fillLegend, type Row, rowPanel, type Segment } from './plot-rows.js';
 import { armColour, INK, PAPER, PHASE_KINDS, type PhaseKind, phaseKind } from './plot-style.js';
-import { armName, type CellResult, type Load } from './results.js';
+import { armName, type CellResult } from './results.js';
 import { element } from './svg.js';
 
 export interface LoadFigure {
-  readonly load: Load;
+  /** The key of its load. */
+  readonly load: string;
   readonly figure: Figure;
 }
 
@@ -112,8 +113,7 @@ function percentileMark(colour: string, percentile: 'p50' | 'p95' | 'p99'): stri
 
 /** Bytes depend on no load, so those of the lightest one. */
 export function bytesFigure(model: string, cells: readonly CellResult[]): Figure {
-  const load = loadKey(loadsOf(cells)[0]!);
-  const own = cells.filter((cell) => loadKey(cell.load) === load);
+  const own = loadGroups(cells)[0]!.cells;
   return {
     title: `${model}: bytes on the wire`,
     description:
@@ -146,13 +146,7 @@ function byLoad(
   cells: readonly CellResult[],
   make: (own: readonly CellResult[], load: string) => Figure,
 ): LoadFigure[] {
-  return loadsOf(cells).map((load) => ({
-    load,
-    figure: make(
-      cells.filter((cell) => loadKey(cell.load) === loadKey(load)),
-      loadLabel(load),
-    ),
-  }));
+  return loadGroups(cells).map(({ key, label, cells: own }) => ({ load: key, figure: make(own, label) }));
 }
 
 function byPayload(

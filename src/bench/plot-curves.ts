@@ -3,7 +3,7 @@
  *
  * Called by `plots.ts`. Pure.
  */
-import { armsOf, loadKey, loadLabel, loadsOf, payloadOf } from './cells.js';
+import { armsOf, type LoadGroup, loadGroups, loadTitle, payloadOf } from './cells.js';
 import { type Crossover, crossoversOf } from './crossover.js';
 import type { Figure } from './plot-figure.js';
 import { armLegend, type LineCrossing, type LineSeries, linePanel } from './plot-lines.js';
@@ -18,13 +18,13 @@ export function latencyFigure(model: string, cells: readonly CellResult[], round
       'Median time from asking to decoded tensors, by arm. Bands are 95 % confidence intervals. A ring marks a payload from which on the other of two arms is the faster one; its size stands above, behind the colours of the two.',
     legend: armsOf(cells).map(armLegend),
     columns: 2,
-    panels: byLoad(cells, (own, load) =>
+    panels: loadGroups(cells).map((load) =>
       linePanel({
-        title: load,
+        title: loadTitle(load),
         yTitle: 'p50 latency (ms)',
         unit: 'ms',
-        series: seriesOf(own, ({ p50Ms }) => p50Ms),
-        crossings: clearCrossings(crossovers, own),
+        series: seriesOf(load.cells, ({ p50Ms }) => p50Ms),
+        crossings: clearCrossings(crossovers, load),
       }),
     ),
     remarks: ['Only crossovers that noise can’t explain are marked; arms with gzip are compared in the report alone.'],
@@ -36,27 +36,18 @@ export function throughputFigure(model: string, cells: readonly CellResult[]): F
   return {
     title: `${model}: throughput over payload`,
     description:
-      'Answers each second, by arm. Bands are 95 % confidence intervals. In an open loop the rate is given, so lines fall only where an arm could not keep up.',
+      'Answers each second, by arm. Bands are 95 % confidence intervals. In an open loop the rate is given, so arms differ only where one could not keep up.',
     legend: armsOf(cells).map(armLegend),
     columns: 2,
-    panels: byLoad(cells, (own, load) =>
+    panels: loadGroups(cells).map((load) =>
       linePanel({
-        title: load,
+        title: loadTitle(load),
         yTitle: 'throughput (requests/s)',
         unit: '/s',
-        series: seriesOf(own, ({ perSecond }) => perSecond),
+        series: seriesOf(load.cells, ({ perSecond }) => perSecond),
       }),
     ),
   };
-}
-
-function byLoad<T>(cells: readonly CellResult[], make: (own: readonly CellResult[], load: string) => T): T[] {
-  return loadsOf(cells).map((load) =>
-    make(
-      cells.filter((cell) => loadKey(cell.load) === loadKey(load)),
-      `${load.kind === 'closed' ? 'closed loop' : 'open loop'}, ${loadLabel(load)}`,
-    ),
-  );
 }
 
 function seriesOf(cells: readonly CellResult[], figure: (cell: CellResult) => Interval): LineSeries[] {
@@ -69,11 +60,10 @@ function seriesOf(cells: readonly CellResult[], figure: (cell: CellResult) => In
   }));
 }
 
-function clearCrossings(crossovers: readonly Crossover[], cells: readonly CellResult[]): LineCrossing[] {
-  const load = loadKey(cells[0]!.load);
+function clearCrossings(crossovers: readonly Crossover[], { key, cells }: LoadGroup): LineCrossing[] {
   const armOf = (name: string): ArmSpec => cells.find(({ arm }) => armName(arm) === name)!.arm;
   return crossovers
-    .filter((crossover) => loadKey(crossover.load) === load && !crossover.arms.some((name) => name.includes('gzip')))
+    .filter((crossover) => crossover.loadName.key === key && !crossover.arms.some((name) => name.includes('gzip')))
     .flatMap(({ crossings, arms: [first, second] }) =>
       crossings
         .filter(({ clear }) => clear)

@@ -4,7 +4,7 @@
  * Called by the verdict. Pure. The lowest median latency wins; among arms that noise can't tell apart there, the lowest p99, then the
  * highest throughput; what is still tied goes to the simplest, REST before gRPC. Owns that order.
  */
-import { type CellGroup, type Payload, simplicity } from './cells.js';
+import { type CellGroup, type LoadName, type Payload, simplicity } from './cells.js';
 import { byteSize, count, digits, factor, isFigure, milliseconds } from './figures.js';
 import { clearlyLower } from './noise.js';
 import { type ArmSpec, armName, type CellResult, type Interval, type Load } from './results.js';
@@ -13,6 +13,7 @@ export interface Recommendation {
   readonly model: string;
   readonly payload: Payload;
   readonly load: Load;
+  readonly loadName: LoadName;
   readonly arm: ArmSpec;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -39,6 +40,7 @@ export function recommendationOf(group: CellGroup, rounds: number): Recommendati
     model: group.model,
     payload: group.payload,
     load: group.load,
+    loadName: group.loadName,
     arm: chosen.arm,
     p50Ms: chosen.p50Ms.value,
     p99Ms: chosen.p99Ms.value,

@@ -16,7 +16,7 @@ const COLUMNS: readonly { head: string; left?: boolean; text(cell: CellResult, g
   { head: 'p95 (ms)', text: ({ p95Ms }) => interval(p95Ms) },
   { head: 'p99 (ms)', text: ({ p99Ms }) => interval(p99Ms) },
   { head: 'max (ms)', text: ({ maxMs }) => digits(maxMs) },
-  { head: 'Throughput (/s)', text: ({ perSecond }) => interval(perSecond) },
+  { head: 'Throughput (/s)', text: throughput },
   {
     head: 'Client encode / decode (ms)',
     text: (cell) => `${digits(cell.clientEncodeMs)} / ${digits(cell.clientDecodeMs)}`,
@@ -40,6 +40,10 @@ export function cellsTable(groups: readonly CellGroup[]): string {
     COLUMNS,
     groups.flatMap((group) => group.cells.map((cell) => COLUMNS.map((column) => column.text(cell, group)))),
   );
+}
+
+function throughput({ load, perSecond }: CellResult): string {
+  return `${interval(perSecond)}${load.kind === 'open' ? ` of ${digits(load.ratePerSecond)}` : ''}`;
 }
 
 /** One payload: a row for each phase in order of time, a column for each arm, what nobody saw in rows of its own. */

@@ -3,7 +3,7 @@
  *
  * Called by `report-files.ts`. Pure. Owns the order of the sections; it must not leave out a figure that is in the results.
  */
-import { answeredCells, type CellGroup, cellGroups, loadKey, loadLabel, loadsOf, modelsOf } from './cells.js';
+import { answeredCells, type CellGroup, cellGroups, loadGroups, loadTitle, modelsOf } from './cells.js';
 import { byteSize, count, digits, interval, milliseconds, percent, plainName } from './figures.js';
 import { markdownCode, markdownDetails, markdownImage, markdownList, markdownTable, markdownText } from './markdown.js';
 import { plotName } from './plot-name.js';
@@ -108,14 +108,14 @@ function modelSections({ cells }: BenchResults, images: Images): string[] {
       ...images.take(`${name}: latency over payload`, 'latency', model),
       ...images.take(`${name}: throughput over payload`, 'throughput', model),
       ...images.take(`${name}: bytes on the wire`, 'bytes', model),
-      ...loadsOf(own).flatMap((load) => {
-        const ofLoad = groups.filter((group) => loadKey(group.load) === loadKey(load));
-        const label = loadLabel(load);
+      ...loadGroups(own).flatMap((load) => {
+        const ofLoad = groups.filter((group) => group.loadName.key === load.key);
+        const { key, label } = load;
         return [
-          `#### ${markdownText(name)}, ${load.kind} loop, ${label}`,
+          `#### ${markdownText(name)}, ${loadTitle(load).toLowerCase()}`,
           cellsTable(ofLoad),
-          ...images.take(`${name}: latency percentiles, ${label}`, 'percentiles', model, load),
-          ...images.take(`${name}: latency budget, ${label}`, 'budget', model, load),
+          ...images.take(`${name}: latency percentiles, ${label}`, 'percentiles', model, key),
+          ...images.take(`${name}: latency budget, ${label}`, 'budget', model, key),
           markdownDetails(`The budget in figures: ${name}, ${label}`, budgetTables(ofLoad)),
         ];
       }),

@@ -4,7 +4,7 @@
  * Called by the harness and the command `tensorwire bench`. Pure. Owns which columns go first when the terminal is narrow, and what the
  * marks of a row mean.
  */
-import { type CellGroup, cellGroups, loadKey, loadLabel, loadsOf } from './cells.js';
+import { type CellGroup, cellGroups, loadGroups, loadTitle } from './cells.js';
 import { count, digits, interval, isFigure, NO_FIGURE, shortName } from './figures.js';
 import { plainHeading, plainTable, wrapText } from './plain-table.js';
 import { marksOf, notesOf } from './report-notes.js';
@@ -30,7 +30,7 @@ const COLUMNS: readonly Column[] = [
   { head: 'P50\n(ms)', spare: 0, text: ({ p50Ms }) => digits(p50Ms.value) },
   { head: 'P95\n(ms)', spare: 3, text: ({ p95Ms }) => digits(p95Ms.value) },
   { head: 'P99\n(ms)', spare: 0, text: ({ p99Ms }) => digits(p99Ms.value) },
-  { head: 'Throughput\n(/s)', spare: 0, text: ({ perSecond }) => digits(perSecond.value) },
+  { head: 'Throughput\n(/s)', spare: 0, text: throughput },
   {
     head: 'Ser. cl+srv\n(ms)',
     spare: 1,
@@ -52,9 +52,9 @@ const COLUMNS: readonly Column[] = [
 /** Lines of plain text: a table for each load, the streams, and what the marks mean; no line is longer than `width` from 72 on. */
 export function resultsTable(results: BenchResults, { width = 120 }: TableOptions = {}): string {
   const groups = cellGroups(results.cells);
-  const parts = loadsOf(results.cells).map((load) => {
-    const own = groups.filter((group) => loadKey(group.load) === loadKey(load));
-    return `${plainHeading(load.kind === 'closed' ? `Closed loop, ${loadLabel(load)}` : `Open loop, ${loadLabel(load)}`)}\n${cellTable(own, width)}`;
+  const parts = loadGroups(results.cells).map((load) => {
+    const own = groups.filter((group) => group.loadName.key === load.key);
+    return `${plainHeading(loadTitle(load))}\n${cellTable(own, width)}`;
   });
   if (results.streams.length > 0)
     parts.push(`${plainHeading('Token streams')}\n${streamTable(results.streams, width)}`);
@@ -108,6 +108,12 @@ function streamTable(streams: readonly StreamResult[], width: number): string {
   return fitted(STREAM_COLUMNS, width, (columns) => [
     streams.map((stream) => columns.map((column) => column.text(stream))),
   ]);
+}
+
+/** `84.9 of 85` in an open loop. */
+function throughput({ load, perSecond }: CellResult): string {
+  const asked = load.kind === 'open' ? ` of ${digits(load.ratePerSecond)}` : '';
+  return `${digits(perSecond.value)}${asked}`;
 }
 
 function sum(first: number | null, second: number | null): string {

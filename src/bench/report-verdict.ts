@@ -3,7 +3,7 @@
  *
  * Called by `report-markdown.ts`. Pure.
  */
-import { type CellGroup, cellGroups, loadKey, loadLabel, modelsOf } from './cells.js';
+import { type CellGroup, cellGroups, loadLabel } from './cells.js';
 import { NO_FIGURE, plainName } from './figures.js';
 import { type MarkdownColumn, markdownDetails, markdownList, markdownTable, markdownText } from './markdown.js';
 import { armName, type CellResult } from './results.js';
@@ -38,7 +38,7 @@ function recommended(verdict: Verdict): string[] {
     '### What to take',
     'The lowest median latency, beyond noise; where noise can’t tell arms apart, p99 decides, then throughput, then simplicity.',
     markdownTable(
-      [...columns, ...loads.map((load) => ({ head: loadLabel(load), left: true }))],
+      [...columns, ...loads.map(({ label }) => ({ head: label, left: true }))],
       rows.map(({ model, payload, taken }) => [named(model), payload, ...taken]),
     ),
     TIE_LEGEND,
@@ -64,7 +64,7 @@ function crossed({ crossovers }: Verdict): string[] {
       ],
       crossovers.map((crossover) => [
         named(crossover.model),
-        loadLabel(crossover.load),
+        crossover.loadName.label,
         crossover.arms.join(' / '),
         crossoverWords(crossover),
       ]),
@@ -110,7 +110,7 @@ function serialized({ serialization }: Verdict, cells: readonly CellResult[]): s
       (share) =>
         share.model === group.model &&
         share.payload.key === group.payload.key &&
-        loadKey(share.load) === loadKey(group.load) &&
+        loadLabel(share.load) === loadLabel(group.load) &&
         armName(share.arm) === arm,
     );
     return found ? shareWords(found) : NO_FIGURE;
@@ -126,14 +126,12 @@ function serialized({ serialization }: Verdict, cells: readonly CellResult[]): s
         { head: 'Payload' },
         ...arms.map((head) => ({ head })),
       ],
-      modelsOf(cells)
-        .flatMap((model) => cellGroups(cells.filter((cell) => cell.model === model)))
-        .map((group) => [
-          named(group.model),
-          loadLabel(group.load),
-          group.payload.label,
-          ...arms.map((arm) => shareOf(group, arm)),
-        ]),
+      cellGroups(cells).map((group) => [
+        named(group.model),
+        loadLabel(group.load),
+        group.payload.label,
+        ...arms.map((arm) => shareOf(group, arm)),
+      ]),
     ),
   ];
 }

@@ -3,10 +3,10 @@
  *
  * Called by the verdict's text and the Markdown report. Pure.
  */
-import { ARM_ORDER, loadKey, loadLabel } from './cells.js';
+import { ARM_ORDER, type LoadName, loadLabel } from './cells.js';
 import { byteSize, NO_FIGURE, percent, plainName } from './figures.js';
 import type { Recommendation } from './recommendation.js';
-import { armName, type Load } from './results.js';
+import { armName } from './results.js';
 import type { Verdict } from './verdict.js';
 
 /** Sentences that a run has figures for; none where nothing was answered. */
@@ -82,7 +82,7 @@ function matrix({ matrix: rows }: Verdict): string[] {
 }
 
 export interface TakenTable {
-  readonly loads: readonly Load[];
+  readonly loads: readonly LoadName[];
   readonly rows: readonly { readonly model: string; readonly payload: string; readonly taken: readonly string[] }[];
 }
 
@@ -90,14 +90,14 @@ export const TIE_LEGEND = '= noise can’t tell it from others: the simplest of 
 
 /** What to take: a row for each model and payload, a column for each load. */
 export function takenTable({ recommendations }: Verdict): TakenTable {
-  const loads = [...new Map(recommendations.map(({ load }) => [loadKey(load), load])).values()];
+  const loads = [...new Map(recommendations.map(({ loadName }) => [loadName.key, loadName])).values()];
   const groups = new Map<string, Recommendation[]>();
   for (const one of recommendations) {
     const key = JSON.stringify([one.model, one.payload.key]);
     groups.set(key, [...(groups.get(key) ?? []), one]);
   }
-  const text = (own: readonly Recommendation[], load: Load) => {
-    const found = own.find((one) => loadKey(one.load) === loadKey(load));
+  const text = (own: readonly Recommendation[], load: LoadName) => {
+    const found = own.find((one) => one.loadName.key === load.key);
     return found ? `${armName(found.arm)}${found.tiedWith.length > 0 ? ' =' : ''}` : NO_FIGURE;
   };
   return {

@@ -42,7 +42,7 @@ function recommended(verdict: Verdict, width: number): string {
   const columns = [
     { head: 'Model Type', left: true },
     { head: 'Payload' },
-    ...loads.map((load) => ({ head: loadLabel(load), left: true })),
+    ...loads.map(({ label }) => ({ head: label, left: true })),
   ];
   const reasons = verdict.recommendations.map(({ model, payload, load, arm, reason }) =>
     wrapText(`${plainName(model)}, ${payload.label}, ${loadLabel(load)}: ${armName(arm)}: ${reason}.`, width, '    '),
@@ -60,7 +60,7 @@ function crossed({ crossovers }: Verdict, width: number): string {
   if (plain.length === 0) return '';
   const rows = plain.map((crossover) => [
     shortName(crossover.model),
-    loadLabel(crossover.load),
+    crossover.loadName.label,
     crossover.arms.join(' / '),
     crossoverWords(crossover),
   ]);

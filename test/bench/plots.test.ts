@@ -15,8 +15,8 @@ test('a model has its curves, its bytes, and for each load its budget and percen
   expect(own).toEqual([
     'latency-text_embedding.svg',
     'throughput-text_embedding.svg',
-    ...['c1', 'c8', 'c64', 'r200'].map((load) => `budget-text_embedding-${load}.svg`),
-    ...['c1', 'c8', 'c64', 'r200'].map((load) => `percentiles-text_embedding-${load}.svg`),
+    ...['c1', 'c8', 'c64', 'open'].map((load) => `budget-text_embedding-${load}.svg`),
+    ...['c1', 'c8', 'c64', 'open'].map((load) => `percentiles-text_embedding-${load}.svg`),
     'bytes-text_embedding.svg',
   ]);
   expect(all.at(-1)!.file).toBe('streams.svg');

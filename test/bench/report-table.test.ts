@@ -106,3 +106,20 @@ test('a model’s name that could move the cursor is printed harmlessly', () => 
   expect(text).not.toContain('\u001b');
   expect(text).toContain('a?[2Jb');
 });
+
+test('open loops have one table whatever the rate of each payload was, and tell what was asked for', () => {
+  const results = benchResults({ models: ['a', 'b'], loads: LOADS.slice(3), ways: [] });
+  const cells = results.cells.map((cell) => {
+    const load = { kind: 'open', ratePerSecond: (cell.model === 'a' ? 3000 : 2000) / cell.payloadKb! } as const;
+    return { ...cell, load };
+  });
+  const text = resultsTable({ ...results, cells });
+  expect(lines(text).filter((line) => /^Open loop/.test(line))).toEqual(['Open loop']);
+  expect(lines(text).find((line) => /^ +100 +a /.test(line))).toContain('200 of 30.0');
+});
+
+test('a second rate of the same payload has a table of its own', () => {
+  const rates = [100, 300].map((ratePerSecond) => ({ kind: 'open', ratePerSecond }) as const);
+  const text = resultsTable(benchResults({ models: ['a'], loads: rates, ways: [] }));
+  expect(lines(text).filter((line) => /^Open loop/.test(line))).toEqual(['Open loop, 100/s', 'Open loop, 300/s']);
+});
