@@ -56,8 +56,8 @@ export async function balancing({ quick, lab, say }: ExperimentContext): Promise
       name: 'balancing',
       figures,
       method:
-        'Share of the busiest of three replicas, by their own counts. Clients of weights 8, 1, 1, 1 (`unequal`), with as many requests in flight, ' +
-        'or twelve alike (`equal`), through a TCP balancer: round robin or least connections, or by affinity to the client. `pool`: ' +
+        'Share of the busiest of three replicas, by their own counts. Clients of weights 8, 1, 1, 1 (unequal), with as many requests in flight, ' +
+        'or twelve alike (equal), through a TCP balancer: round robin or least connections, or by affinity to the client. pool: ' +
         `${POOL} connections for each client. one_address: all clients behind one address, as behind a NAT.`,
     };
   } finally {

@@ -83,7 +83,7 @@ async function measure(
         h1_kept: () => series(() => overRest(connection)),
         h1_new_connection: () => series(() => overRest(oneByOne)),
       },
-      rounds,
+      { rounds },
     );
     for (const [name, value] of Object.entries(medians)) figures[`${label}_${name}`] = value;
   } finally {

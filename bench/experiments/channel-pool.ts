@@ -40,9 +40,9 @@ export async function channelPool({ quick, lab, say }: ExperimentContext): Promi
       const { grpcPath, frame } = identityRequest((kb * 1024) / 4);
       const message = unframed(frame);
       const runs = Object.entries(arms).map(([name, channels]) => {
-        return [name, () => load(channels, grpcPath, message, quick ? 200 : 900)] as const;
+        return [name, () => load(channels, grpcPath, message, quick ? 150 : 350)] as const;
       });
-      const medians = await byTurns(Object.fromEntries(runs), quick ? 1 : 5);
+      const medians = await byTurns(Object.fromEntries(runs), { rounds: quick ? 2 : 9, against: 'one' });
       for (const [name, value] of Object.entries(medians)) figures[`${name}_${kb}k`] = value;
       say(
         `${kb} KB: one channel ${medians.one_per_second!.toFixed(0)}/s, ten with a connection each ` +

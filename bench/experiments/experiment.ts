@@ -20,28 +20,39 @@ export type Experiment = (context: ExperimentContext) => Promise<ExperimentResul
 
 export type Sample = Readonly<Record<string, number>>;
 
+export interface Turns {
+  readonly rounds: number;
+  /** The arms are warm: no first round that is dropped. */
+  readonly warm?: boolean;
+  /** An arm that the others are compared with, round by round: a machine that is busy for a while is so for both. */
+  readonly against?: string;
+}
+
 /**
- * Measures each arm once a round, in turns (A B C, C B A, ...), after one round that is dropped unless the arms are warm. The
- * median over the rounds of each figure of each arm, as `arm_figure`.
+ * Measures each arm once a round, in turns (A B C, C B A, ...). The median over the rounds of each figure of each arm, as `arm_figure`,
+ * and of its ratio to that of the arm it is compared with, as `arm_over_other_figure`.
  */
 export async function byTurns(
   arms: Readonly<Record<string, () => Promise<Sample>>>,
-  rounds: number,
-  warm = false,
+  { rounds, warm = false, against }: Turns,
 ): Promise<Record<string, number>> {
   const names = Object.keys(arms);
-  const samples = new Map<string, number[]>();
+  const measured: Record<string, Sample>[] = [];
   for (let round = warm ? 0 : -1; round < rounds; round++) {
-    for (const name of round % 2 === 0 ? names : [...names].reverse()) {
-      const sample = await arms[name]!();
-      if (round < 0) continue;
-      for (const [figure, value] of Object.entries(sample)) {
-        const key = `${name}_${figure}`;
-        samples.set(key, [...(samples.get(key) ?? []), value]);
-      }
+    const samples: Record<string, Sample> = {};
+    for (const name of round % 2 === 0 ? names : [...names].reverse()) samples[name] = await arms[name]!();
+    if (round >= 0) measured.push(samples);
+  }
+  const figures: Record<string, number> = {};
+  for (const name of names) {
+    for (const figure of Object.keys(measured[0]![name]!)) {
+      figures[`${name}_${figure}`] = median(measured.map((samples) => samples[name]![figure]!));
+      if (against === undefined || against === name || measured[0]![against]![figure] === undefined) continue;
+      const ratios = measured.map((samples) => samples[name]![figure]! / samples[against]![figure]!);
+      figures[`${name}_over_${against}_${figure}`] = median(ratios);
     }
   }
-  return Object.fromEntries([...samples].map(([key, values]) => [key, median(values)]));
+  return figures;
 }
 
 /** Keeps V8 from leaving out work whose result nobody looks at. */

@@ -43,14 +43,14 @@ export async function gzip({ quick, say }: ExperimentContext): Promise<Experimen
     });
     say(`${name.padEnd(12)} ${(body.length / KB).toFixed(0)} KB -> ${(small.length / KB).toFixed(0)} KB`);
   }
-  Object.assign(figures, await byTurns(arms, quick ? 1 : 3), await unasked());
+  Object.assign(figures, await byTurns(arms, { rounds: quick ? 1 : 3 }), await unasked());
   return {
     name: 'gzip',
     figures,
     method:
-      '500 KB of JSON and 100 KB of raw tensor through zlib at its default level, one thread: `normal` random normal doubles in 17 digits ' +
-      "(raw: FP32), `shortest` the same numbers as FP32 in the fewest digits, `pixels` a photograph's bytes, `scaled` those as FP32 from 0 to 1, " +
-      '`ids` token ids as INT64, drawn so that frequent ones are frequent. And what a stock grpc-js client sends when nobody asks it to compress.',
+      '500 KB of JSON and 100 KB of raw tensor through zlib at its default level, one thread: random normal doubles in 17 digits ' +
+      "(raw: FP32), the same numbers as FP32 in the fewest digits, a photograph's bytes, those as FP32 from 0 to 1, " +
+      'token ids as INT64, drawn so that frequent ones are frequent. And what a stock grpc-js client sends when nobody asks it to compress.',
   };
 }
 

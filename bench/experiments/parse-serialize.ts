@@ -45,7 +45,7 @@ export async function parseSerialize({ quick, say }: ExperimentContext): Promise
         ...(codec.parseOnly && { parse_only_ms: timeOf(() => codec.parseOnly!(bytes), forMs) }),
       });
     }
-    const medians = await byTurns(arms, quick ? 3 : 7);
+    const medians = await byTurns(arms, { rounds: quick ? 3 : 7 });
     for (const [key, value] of Object.entries(medians)) figures[`${payload}_${key}`] = value;
     say(
       `${payload}: JSON is ${ratio(medians.json_parse_ms, medians.raw_parse_ms)}x the time of raw protobuf to parse, ` +

@@ -46,7 +46,7 @@ export async function tokenGzip(context: ExperimentContext): Promise<ExperimentR
     },
     method:
       `The ${TOKENS} messages and events of one generated text; means. gzip at zlib's default level: by message as gRPC does it, and ` +
-      'as one stream that is flushed after each event. `small`: events that hold {"token": ...} alone, as in the article.',
+      'as one stream that is flushed after each event. small: events that hold {"token": ...} alone, as in the article.',
   };
 }
 
@@ -72,10 +72,10 @@ export async function tokenParse(context: ExperimentContext): Promise<Experiment
   });
   return {
     name: 'token_parse',
-    figures: { ...figures, ...(await byTurns(Object.fromEntries(arms), context.quick ? 3 : 9)) },
+    figures: { ...figures, ...(await byTurns(Object.fromEntries(arms), { rounds: context.quick ? 3 : 9 })) },
     method:
       `JSON.parse of each of ${TOKENS} events and protobufjs's decode of each of ${TOKENS} messages of one generated text: microseconds for a ` +
-      'token, warm; and milliseconds for the first text of all, before anything was compiled. `small`: {"token": ...} alone.',
+      'token, warm; and milliseconds for the first text of all, before anything was compiled. small: {"token": ...} alone.',
   };
 }
 

@@ -20,12 +20,19 @@ test('arms take turns, the first round is dropped, and the median of the others 
     order.push(name);
     return { ms: values[Math.floor((order.length - 1) / 2)]! };
   };
-  expect(await byTurns({ a: arm('a'), b: arm('b') }, 3)).toEqual({ a_ms: 2, b_ms: 2 });
+  expect(await byTurns({ a: arm('a'), b: arm('b') }, { rounds: 3 })).toEqual({ a_ms: 2, b_ms: 2 });
   expect(order.join('')).toBe('baabbaab');
 });
 
 test('warm arms have no round that is dropped', async () => {
-  expect(await byTurns({ a: async () => ({ n: 7 }) }, 1, true)).toEqual({ a_n: 7 });
+  expect(await byTurns({ a: async () => ({ n: 7 }) }, { rounds: 1, warm: true })).toEqual({ a_n: 7 });
+});
+
+test('an arm is compared with another round by round', async () => {
+  const next = (values: number[]) => async () => ({ ms: values.shift()! });
+  // The second round ran on a machine ten times as slow: ratios of medians would say 20 / 2.
+  const arms = { a: next([1, 10, 2]), b: next([2, 20, 20]) };
+  expect(await byTurns(arms, { rounds: 3, warm: true, against: 'a' })).toEqual({ a_ms: 2, b_ms: 20, b_over_a_ms: 2 });
 });
 
 test('what is timed is called at least once', () => {

@@ -1,0 +1,252 @@
+/**
+ * Claims about latency and throughput, judged by the cells of the matrix.
+ *
+ * Listed in `claims.ts`. Pure. REST is JSON unless the figure says otherwise: that is the article's comparison, and the binary extension
+ * is told beside it where it changes the answer.
+ */
+import { digits, milliseconds, percent } from '../../src/bench/figures.js';
+import type { BenchResults, CellResult, Encoding } from '../../src/bench/results.js';
+import { type Claim, inRange, NOT_MEASURED, type Part, together } from './claim.js';
+import { type CellKey, cellOf, MODELS, quotient, ratioOf, SIZES_KB, serializationMs } from './measured.js';
+
+const JSON_OVER_GRPC = ['grpc_raw', 'rest_json'] as const;
+const BINARY_OVER_GRPC = ['grpc_raw', 'rest_binary'] as const;
+const BENCHMARK = 'Building a Benchmarkable Comparison';
+const EMBEDDING_2K = { model: 'text_embedding', kb: 2 } as const;
+const CONCURRENCIES = [1, 8, 64];
+
+const p50 = (cell: CellResult): number => cell.p50Ms.value;
+const rate = (cell: CellResult): number => cell.perSecond.value;
+
+export const LATENCY_CLAIMS: readonly Claim[] = [
+  {
+    id: 'alike-at-2kb',
+    title: 'Alike at 2 KB',
+    claim: 'With embeddings of 2 KB, REST and gRPC differ by at most 10 %.',
+    article: 'within 10 %',
+    section: BENCHMARK,
+    how: 'Median latency of REST JSON over that of gRPC raw at 2 KB of text_embedding, with 1, 8 and 64 callers.',
+    judge: (results) =>
+      together(
+        CONCURRENCIES.map((concurrency) => {
+          const ratio = ratioOf(results, { ...EMBEDDING_2K, concurrency }, JSON_OVER_GRPC, p50);
+          if (ratio === undefined) return undefined;
+          const verdict = Math.abs(ratio - 1) <= 0.1 ? 'holds' : 'does not hold here';
+          return { verdict, figure: `${digits(ratio)}x with ${callers(concurrency)}` };
+        }),
+        binaryRemark(results, [EMBEDDING_2K]),
+      ),
+  },
+  {
+    id: 'faster-from-100kb',
+    title: 'Faster from 100 KB on',
+    claim: 'From 100 KB on, gRPC is two to three times as fast.',
+    article: '2-3x',
+    section: BENCHMARK,
+    how: 'Median latency of REST JSON over that of gRPC raw, one caller, each model at 100, 500 and 1000 KB.',
+    judge: (results) => {
+      const keys = MODELS.flatMap((model) => [100, 500, 1000].map((kb) => ({ model, kb })));
+      return together(
+        keys.map((key) =>
+          part(ratioOf(results, key, JSON_OVER_GRPC, p50), { low: 2, high: 3, neutral: 1 }, named(key)),
+        ),
+        binaryRemark(results, keys),
+      );
+    },
+  },
+  {
+    id: 'microservices',
+    title: 'Between services',
+    claim: 'Inside a system of services, gRPC cuts latency to between a fifth and a tenth.',
+    article: '5-10x',
+    section: 'Decision Matrix: When to Use What',
+    how: 'Median latency of REST JSON over that of gRPC raw, one caller, each model, from 2 to 1000 KB; the smallest and largest ratio of each size.',
+    judge: (results) =>
+      together(
+        SIZES_KB.map((kb) => {
+          const ratios = MODELS.map((model) => ratioOf(results, { model, kb }, JSON_OVER_GRPC, p50)).filter(
+            (ratio) => ratio !== undefined,
+          );
+          if (ratios.length === 0) return undefined;
+          const [least, most] = [Math.min(...ratios), Math.max(...ratios)];
+          // By the middle of the models, so that one of them can't decide alone.
+          const middle = [...ratios].sort((a, b) => a - b)[ratios.length >> 1]!;
+          const verdict = inRange(middle, { low: 5, high: 10, neutral: 1 });
+          return { verdict, figure: `${digits(least)}-${digits(most)}x at ${kb} KB` };
+        }),
+        'The article gives no size. HTTP/2 has no part in it with one caller: what differs is the codec, so it grows with the tensor.',
+      ),
+  },
+  {
+    id: 'embeddings-throughput',
+    title: 'Throughput of embeddings',
+    claim: 'A service of many small embeddings answers three to five times as many requests over gRPC.',
+    article: '3-5x',
+    section: 'Decision Matrix: When to Use What',
+    how: 'Requests a second of gRPC raw over REST JSON with 64 callers, text_embedding at 2, 10 and 100 KB.',
+    judge: (results) =>
+      together(
+        [2, 10, 100].map((kb) => {
+          const key = { model: 'text_embedding', kb, concurrency: 64 };
+          const ratio = ratioOf(results, key, ['rest_json', 'grpc_raw'], rate);
+          return part(ratio, { low: 3, high: 5, neutral: 1 }, `at ${kb} KB`);
+        }),
+        'One embedding of 512 numbers is 2 KB; the larger sizes are batches of them.',
+      ),
+  },
+  {
+    id: 'steady-p99',
+    title: 'A steady p99',
+    claim: "gRPC's p99 stays close to its median, REST's is driven up by the jitter of serialization.",
+    article: 'gRPC close to p50, REST jittery',
+    section: BENCHMARK,
+    how: 'p99 over p50, the median over all cells with one caller. gRPC raw must stay below 1.5 (the article calls 1.2 good and 2 bad), REST JSON must be above 2.',
+    judge: (results) => {
+      const [grpc, rest] = [spread(results, 'grpc_raw'), spread(results, 'rest_json')];
+      if (grpc === undefined || rest === undefined) return NOT_MEASURED;
+      return together(
+        [
+          { verdict: grpc <= 1.5 ? 'holds' : 'does not hold here', figure: `gRPC raw ${digits(grpc)}x` },
+          { verdict: rest >= 2 ? 'holds' : 'does not hold here', figure: `REST JSON ${digits(rest)}x` },
+        ],
+        'With one caller nothing queues, so what is left is garbage collection, the scheduler of the machine, and the codec.',
+      );
+    },
+  },
+  {
+    id: 'variance-is-json',
+    title: 'A p99 of five to ten times the median',
+    claim: 'A p99 of five to ten times the median is a sign of the varying time that JSON takes.',
+    article: '5-10x',
+    section: 'Production Observability: Measuring What Matters',
+    how: 'The largest p99 over p50 of REST JSON in the cells with one caller, whose requests are all alike. JSON is the cause if it reaches 5 and gRPC raw does not.',
+    judge: (results) => {
+      const [grpc, rest] = [spreads(results, 'grpc_raw'), spreads(results, 'rest_json')];
+      if (grpc.length === 0 || rest.length === 0) return NOT_MEASURED;
+      const [worstGrpc, worstRest] = [Math.max(...grpc), Math.max(...rest)];
+      return {
+        verdict: worstRest >= 5 && worstGrpc < 5 ? 'holds' : 'does not hold here',
+        figure: `at most ${digits(worstRest)}x over REST JSON, ${digits(worstGrpc)}x over gRPC raw`,
+        remark:
+          'Parsing the same body takes nearly the same time again. Such a ratio points to requests of different sizes, to queues or to the machine before it points to JSON.',
+      };
+    },
+  },
+  {
+    id: 'saves-serialization',
+    title: 'What is saved of serialization',
+    claim: 'Where serialization is 30 % of the latency or more, gRPC saves 40 to 60 % of it.',
+    article: '40-60 %',
+    section: 'Summary: Build for Your Latency Budget',
+    how: 'Encoding and decoding on both sides, one caller, each model and size where they are at least 30 % of the median over REST JSON: the share that gRPC raw saves, the least and the most.',
+    judge: (results) => {
+      const saved: number[] = [];
+      for (const key of MODELS.flatMap((model) => SIZES_KB.map((kb) => ({ model, kb })))) {
+        const [rest, grpc] = [cellOf(results, key, 'rest_json'), cellOf(results, key, 'grpc_raw')];
+        const [before, after] = [rest && serializationMs(rest), grpc && serializationMs(grpc)];
+        if (!rest || before === undefined || after === undefined || before < 0.3 * p50(rest)) continue;
+        saved.push(1 - after / before);
+      }
+      if (saved.length === 0) return NOT_MEASURED;
+      const [least, most] = [Math.min(...saved), Math.max(...saved)];
+      return together([
+        {
+          verdict: inRange(saved.sort((a, b) => a - b)[saved.length >> 1]!, { low: 0.4, high: 0.6, neutral: 0 }),
+          figure: `${percent(least)} to ${percent(most)} in ${saved.length} cells`,
+        },
+      ]);
+    },
+  },
+  {
+    id: 'batch-below-5-percent',
+    title: 'Serialization in batch jobs',
+    claim: 'Where more than a second is acceptable, serialization over REST is less than 5 % of the time.',
+    article: '< 5 %',
+    section: 'Decision Matrix: When to Use What',
+    how: 'Encoding and decoding on both sides of REST JSON at 1000 KB, one caller, as a share of one second.',
+    judge: (results) =>
+      together(
+        MODELS.map((model) => {
+          const cell = cellOf(results, { model, kb: 1000 }, 'rest_json');
+          const share = quotient(cell && serializationMs(cell), 1000);
+          if (share === undefined) return undefined;
+          return { verdict: share < 0.05 ? 'holds' : 'does not hold here', figure: `${percent(share)} for ${model}` };
+        }),
+        'A job that sends larger batches pays in proportion.',
+      ),
+  },
+  {
+    id: 'rest-encode-2-5-ms',
+    title: 'Writing and reading over REST',
+    claim: 'Over REST, serializing a request and parsing its answer take a client 2 to 5 ms each.',
+    article: '2-5 ms each',
+    section: "HTTP/1.1 (REST's Default)",
+    how: "The client's encoding plus decoding of REST JSON, one caller, image_classification; 4 to 10 ms for both.",
+    judge: (results) =>
+      together(
+        SIZES_KB.map((kb) => {
+          const cell = cellOf(results, { model: 'image_classification', kb }, 'rest_json');
+          if (!cell) return undefined;
+          const ms = cell.clientEncodeMs + cell.clientDecodeMs;
+          const verdict = ms >= 3.6 && ms <= 11 ? 'holds' : 'does not hold here';
+          return { verdict, figure: `${milliseconds(ms)} at ${kb} KB` };
+        }),
+        'It is proportional to the tensor: right for some sizes, wrong as a constant.',
+      ),
+  },
+  {
+    id: 'grpc-below-a-millisecond',
+    title: 'Serialization in less than a millisecond',
+    claim: "gRPC's serialization takes less than a millisecond in most cases.",
+    article: '< 1 ms',
+    section: 'Production Observability: Measuring What Matters',
+    how: "The client's encoding plus decoding of gRPC raw, one caller, all models: the most at each size.",
+    judge: (results) =>
+      together(
+        SIZES_KB.map((kb) => {
+          const cells = MODELS.map((model) => cellOf(results, { model, kb }, 'grpc_raw')).filter(
+            (cell) => cell !== undefined,
+          );
+          if (cells.length === 0) return undefined;
+          const ms = Math.max(...cells.map(({ clientEncodeMs, clientDecodeMs }) => clientEncodeMs + clientDecodeMs));
+          return { verdict: ms < 1 ? 'holds' : 'does not hold here', figure: `${milliseconds(ms)} at ${kb} KB` };
+        }),
+      ),
+  },
+];
+
+function part(
+  ratio: number | undefined,
+  range: { low: number; high: number; neutral: number },
+  where: string,
+): Part | undefined {
+  return ratio === undefined ? undefined : { verdict: inRange(ratio, range), figure: `${digits(ratio)}x ${where}` };
+}
+
+function named({ model, kb }: CellKey): string {
+  return `${model} ${kb} KB`;
+}
+
+function callers(count: number): string {
+  return count === 1 ? '1 caller' : `${count} callers`;
+}
+
+/** What the same comparison says of REST with binary tensors; undefined where that wasn't measured. */
+function binaryRemark(results: BenchResults, keys: readonly CellKey[]): string | undefined {
+  const ratios = keys.map((key) => ratioOf(results, key, BINARY_OVER_GRPC, p50)).filter((ratio) => ratio !== undefined);
+  if (ratios.length === 0) return undefined;
+  const [least, most] = [Math.min(...ratios), Math.max(...ratios)].map(digits);
+  return `REST with binary tensors: ${least === most ? least : `${least} to ${most}`} times gRPC's latency. What makes REST slow is JSON, not HTTP.`;
+}
+
+/** p99 over p50 of every cell with one caller. */
+function spreads(results: BenchResults, encoding: Encoding): number[] {
+  return MODELS.flatMap((model) => SIZES_KB.map((kb) => cellOf(results, { model, kb }, encoding)))
+    .map((cell) => cell && quotient(cell.p99Ms.value, cell.p50Ms.value))
+    .filter((ratio) => ratio !== undefined);
+}
+
+function spread(results: BenchResults, encoding: Encoding): number | undefined {
+  const sorted = spreads(results, encoding).sort((a, b) => a - b);
+  return sorted[sorted.length >> 1];
+}
