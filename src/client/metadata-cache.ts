@@ -8,6 +8,8 @@ import { ClientError, type ClientErrorCode } from './client-error.js';
 import { checkRequest, type ModelFacts } from './request-check.js';
 import type { InferRequest } from './types.js';
 
+export type ModelRef = Pick<InferRequest, 'model' | 'version'>;
+
 /** Asks the server. Rejects with ClientError. */
 export type FetchFacts = (model: string, version: string) => Promise<ModelFacts>;
 
@@ -47,22 +49,32 @@ export class MetadataCache {
     }
   }
 
+  /** What can be found out of the model; undefined = nothing. */
+  async facts(model: ModelRef): Promise<ModelFacts | undefined> {
+    const key = keyOf(model);
+    return this.#known.has(key) ? this.#known.get(key) : this.#askOnce(model, key);
+  }
+
   /** The server refused `request` with `code`. */
   refused(request: InferRequest, code: ClientErrorCode): void {
     if (STALE.has(code)) this.#known.delete(keyOf(request));
   }
 
   async #askAndCheck(request: InferRequest, key: string): Promise<void> {
-    let asking = this.#asking.get(key);
-    if (asking === undefined) {
-      asking = this.#ask(request, key).finally(() => this.#asking.delete(key));
-      this.#asking.set(key, asking);
-    }
-    const facts = await asking;
+    const facts = await this.#askOnce(request, key);
     if (facts !== undefined) checkRequest(request, facts);
   }
 
-  async #ask({ model, version = '' }: InferRequest, key: string): Promise<ModelFacts | undefined> {
+  #askOnce(model: ModelRef, key: string): Promise<ModelFacts | undefined> {
+    let asking = this.#asking.get(key);
+    if (asking === undefined) {
+      asking = this.#ask(model, key).finally(() => this.#asking.delete(key));
+      this.#asking.set(key, asking);
+    }
+    return asking;
+  }
+
+  async #ask({ model, version = '' }: ModelRef, key: string): Promise<ModelFacts | undefined> {
     try {
       const facts = await this.#fetch(model, version);
       this.#remember(key, facts);
@@ -81,6 +93,6 @@ export class MetadataCache {
   }
 }
 
-function keyOf({ model, version = '' }: InferRequest): string {
+function keyOf({ model, version = '' }: ModelRef): string {
   return `${version}/${model}`;
 }

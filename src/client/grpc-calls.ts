@@ -1,0 +1,136 @@
+/**
+ * The calls of one client over gRPC: each with its scope, its metadata and its tries, until the client is closed.
+ *
+ * Owned by `grpc-client.ts`, which knows what messages mean. Owns the connections; closing waits for the calls under way.
+ */
+import { type Channel, Metadata } from '@grpc/grpc-js';
+import { ClientError } from './client-error.js';
+import { callUnary, type OutgoingMessage, type UnaryReply } from './grpc-call.js';
+import { GrpcChannels } from './grpc-channels.js';
+import { MODEL_STREAM_INFER, type SmallMethod } from './grpc-methods.js';
+import { AnswerStream } from './grpc-stream.js';
+import { type Tried, tries } from './grpc-tries.js';
+import { CallScope } from './rest-scope.js';
+import { DEFAULT_RETRY, type RetryPolicy } from './retry.js';
+import type { CallOptions, ClientOptions } from './types.js';
+
+const DEFAULT_TIMEOUT_MS = 60_000;
+/** Asks servers with Triton's streams to end them with a gRPC status where they fail, rather than with a text alone. */
+const STREAM_ERRORS = { triton_grpc_error: 'true' };
+
+export interface UnaryCall<Answer> {
+  readonly path: string;
+  readonly message: OutgoingMessage;
+  readonly decode: (bytes: Buffer) => Answer;
+}
+
+export class GrpcCalls {
+  readonly #options: ClientOptions;
+  readonly #channels: GrpcChannels;
+  readonly #metadata: Metadata;
+  readonly #retry: RetryPolicy;
+  readonly #scopes = new Set<CallScope>();
+  #closing: Promise<void> | undefined;
+  #idle: (() => void) | undefined;
+
+  /** Throws a local INVALID_ARGUMENT. */
+  constructor(options: ClientOptions) {
+    this.#options = options;
+    this.#metadata = withHeaders(new Metadata(), options.headers);
+    this.#retry = { ...DEFAULT_RETRY, ...options.retry };
+    this.#channels = new GrpcChannels(options);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#scopes.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    }
+    this.#channels.close();
+  }
+
+  begin({ timeoutMs, signal }: CallOptions): CallScope {
+    if (this.#closing) throw refusal('FAILED_PRECONDITION', 'the client is closed');
+    const scope = new CallScope(timeoutMs ?? this.#options.timeoutMs ?? DEFAULT_TIMEOUT_MS, signal);
+    this.#scopes.add(scope);
+    return scope;
+  }
+
+  end(scope: CallScope): void {
+    scope.close();
+    this.#scopes.delete(scope);
+    if (this.#scopes.size === 0) this.#idle?.();
+  }
+
+  async run<Result>(options: CallOptions, work: (scope: CallScope) => Promise<Result>): Promise<Result> {
+    const scope = this.begin(options);
+    try {
+      return await work(scope);
+    } finally {
+      this.end(scope);
+    }
+  }
+
+  small<Answer>(method: SmallMethod<Answer>, request: object, options: CallOptions = {}): Promise<Answer> {
+    return this.run(options, async (scope) => {
+      const { path, decode } = method;
+      const tried = await this.unary({ path, message: method.encode(request), decode }, options, scope);
+      return tried.reply.answer;
+    });
+  }
+
+  unary<Answer>(
+    { path, message, decode }: UnaryCall<Answer>,
+    options: CallOptions,
+    scope: CallScope,
+  ): Promise<Tried<UnaryReply<Answer>>> {
+    const metadata = this.#metadataOf(options);
+    return this.#tries(options, scope, (channel) => callUnary({ channel, path, metadata, scope }, message, decode));
+  }
+
+  #tries<Reply>(
+    options: CallOptions,
+    scope: CallScope,
+    attemptOn: (channel: Channel) => Promise<Reply>,
+  ): Promise<Tried<Reply>> {
+    return tries({ channels: this.#channels, scope, isGzip: this.isGzip(options), retry: this.#retry }, attemptOn);
+  }
+
+  isGzip({ compression = this.#options.compression }: CallOptions): boolean {
+    return compression === 'gzip';
+  }
+
+  #metadataOf({ headers }: CallOptions): Metadata {
+    return headers === undefined ? this.#metadata : withHeaders(this.#metadata.clone(), headers);
+  }
+
+  open(message: OutgoingMessage, options: CallOptions, scope: CallScope): Promise<Tried<AnswerStream>> {
+    const metadata = withHeaders(this.#metadataOf(options).clone(), STREAM_ERRORS);
+    return this.#tries(options, scope, async (channel) => {
+      const stream = new AnswerStream({ channel, path: MODEL_STREAM_INFER, metadata, scope }, message);
+      await stream.opened;
+      return stream;
+    });
+  }
+}
+
+function withHeaders(metadata: Metadata, headers: CallOptions['headers']): Metadata {
+  for (const [name, value] of Object.entries(headers ?? {})) {
+    try {
+      metadata.set(name, value);
+    } catch (cause) {
+      throw refusal('INVALID_ARGUMENT', `header '${name}': ${(cause as Error).message}`);
+    }
+  }
+  return metadata;
+}
+
+function refusal(code: 'INVALID_ARGUMENT' | 'FAILED_PRECONDITION', message: string): ClientError {
+  return new ClientError(code, message, { local: true });
+}

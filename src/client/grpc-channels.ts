@@ -1,0 +1,116 @@
+/**
+ * The connections of a client over gRPC: for each address as many channels as were asked for, each with an HTTP/2 connection of its own.
+ *
+ * Owned by `grpc-client.ts`. Calls go round robin over addresses, then over an address's channels, past those that can't be reached while
+ * others can. grpc-js connects again by itself, so an address comes back when it is there. Must not know a method.
+ */
+import {
+  Channel,
+  type ChannelCredentials,
+  type ChannelOptions,
+  compressionAlgorithms,
+  connectivityState,
+  credentials,
+} from '@grpc/grpc-js';
+import { ClientError } from './client-error.js';
+import type { ClientOptions, TlsOptions } from './types.js';
+
+export const DEFAULT_KEEPALIVE_MS = 30_000;
+export const DEFAULT_MAX_RECEIVE_BYTES = 256 * 1024 * 1024;
+
+/** Without it an answer stops every 64 KB until the window is opened again: 7 ms instead of 4 for 600 KB on one machine. */
+const WINDOW_BYTES = 8 * 1024 * 1024;
+const KEEPALIVE_TIMEOUT_MS = 10_000;
+/** A server that comes back is found within seconds; grpc-js alone waits up to two minutes. */
+const FIRST_RECONNECT_MS = 200;
+const MAX_RECONNECT_MS = 5000;
+
+export class GrpcChannels {
+  readonly #options: ClientOptions;
+  readonly #credentials: ChannelCredentials;
+  readonly #count: number;
+  /** In the order of round robin; made at the first call that needs them, as compressed calls need others. */
+  readonly #plain: Channel[] = [];
+  readonly #gzip: Channel[] = [];
+  #turn = 0;
+
+  constructor(options: ClientOptions) {
+    this.#options = options;
+    this.#credentials = credentialsOf(options.tls);
+    this.#count = options.addresses.length * (options.connections ?? 1);
+  }
+
+  /** The channel whose turn it is, of those that are not known to be out of reach and not in `tried`; undefined = there is none. */
+  next(isGzip: boolean, tried?: ReadonlySet<Channel>): Channel | undefined {
+    const channels = isGzip ? this.#gzip : this.#plain;
+    if (channels.length === 0) this.#fill(channels, isGzip);
+    for (let step = 0; step < channels.length; step++) {
+      const channel = channels[(this.#turn + step) % channels.length]!;
+      if (tried?.has(channel) || isOutOfReach(channel)) continue;
+      this.#turn = (this.#turn + step + 1) % channels.length;
+      return channel;
+    }
+    // All are out of reach: whoever's turn it is says so, and why.
+    if (tried !== undefined) return undefined;
+    this.#turn = (this.#turn + 1) % channels.length;
+    return channels[this.#turn];
+  }
+
+  close(): void {
+    for (const channel of [...this.#plain, ...this.#gzip]) channel.close();
+  }
+
+  #fill(channels: Channel[], isGzip: boolean): void {
+    const { addresses } = this.#options;
+    for (let index = 0; index < this.#count; index++) {
+      const address = addresses[index % addresses.length]!;
+      channels.push(new Channel(`dns:///${address}`, this.#credentials, channelOptions(this.#options, isGzip)));
+    }
+  }
+}
+
+/** grpc-js has tried to connect and failed; it goes on trying. */
+export function isOutOfReach(channel: Channel): boolean {
+  return channel.getConnectivityState(false) === connectivityState.TRANSIENT_FAILURE;
+}
+
+function channelOptions(options: ClientOptions, isGzip: boolean): ChannelOptions {
+  const { keepaliveMs = DEFAULT_KEEPALIVE_MS, maxReceiveBytes = DEFAULT_MAX_RECEIVE_BYTES, tls } = options;
+  const serverName = typeof tls === 'object' ? tls.serverName : undefined;
+  return {
+    // Channels of equal options and address share one connection otherwise.
+    'grpc.use_local_subchannel_pool': 1,
+    'grpc.enable_channelz': 0,
+    'grpc.service_config_disable_resolution': 1,
+    // Retries are ours. With a buffer for its own, grpc-js would say that a message is written before it is.
+    'grpc.enable_retries': 0,
+    'grpc.per_rpc_retry_buffer_size': 0,
+    'grpc.max_send_message_length': -1,
+    'grpc.max_receive_message_length': maxReceiveBytes,
+    'grpc-node.flow_control_window': WINDOW_BYTES,
+    'grpc.initial_reconnect_backoff_ms': FIRST_RECONNECT_MS,
+    'grpc.max_reconnect_backoff_ms': MAX_RECONNECT_MS,
+    ...(keepaliveMs > 0 && {
+      'grpc.keepalive_time_ms': keepaliveMs,
+      'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+    }),
+    ...(isGzip && { 'grpc.default_compression_algorithm': compressionAlgorithms.gzip }),
+    ...(serverName !== undefined && {
+      'grpc.ssl_target_name_override': serverName,
+      'grpc.default_authority': serverName,
+    }),
+  };
+}
+
+function credentialsOf(tls: boolean | TlsOptions | undefined): ChannelCredentials {
+  if (!tls) return credentials.createInsecure();
+  const { ca, cert, key } = tls === true ? {} : tls;
+  const pem = (value: Uint8Array | string | undefined): Buffer | null =>
+    value === undefined ? null : Buffer.from(value as string);
+  try {
+    return credentials.createSsl(pem(ca), pem(key), pem(cert));
+  } catch (cause) {
+    const message = `tls: ${cause instanceof Error ? cause.message : 'certificates that can not be used'}`;
+    throw new ClientError('INVALID_ARGUMENT', message, { local: true, cause });
+  }
+}
