@@ -26,12 +26,19 @@ export function pinningSentence(): string {
     : 'nothing pinned: taskset or a second CPU is missing, expect more noise';
 }
 
-/** Runs `start` so that the processes it starts are pinned to `cpu`; what runs already stays where it is. */
-export async function pinnedTo<T>(cpu: number, start: () => Promise<T>): Promise<T> {
+/** The first half of the CPUs for the server, the others for the load; nothing is split where nothing can be pinned. */
+export function cpuHalves(): { readonly server: readonly number[]; readonly load: readonly number[] } {
+  const all = Array.from({ length: availableParallelism() }, (_, cpu) => cpu);
+  if (!canPin()) return { server: all, load: all };
+  return { server: all.slice(0, all.length >> 1), load: all.slice(all.length >> 1) };
+}
+
+/** Runs `start` so that the processes it starts are pinned to `cpus`; what runs already stays where it is. */
+export async function pinnedTo<T>(cpus: number | readonly number[], start: () => Promise<T>): Promise<T> {
   if (!canPin()) return start();
   // A child inherits the affinity of the thread that starts it.
   const before = /^Cpus_allowed_list:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'latin1'))![1]!;
-  setOwnAffinity(String(cpu));
+  setOwnAffinity(String(cpus));
   try {
     return await start();
   } finally {

@@ -1,14 +1,17 @@
 /**
- * `npm run bench -- <name>`: runs one bench and prints its figures, the last line for programs.
+ * `npm run bench`: the article's matrix. `npm run bench -- <name>`: one bench. Each prints its figures, the last line for programs.
  *
  * Each bench is one file with one question; README.md beside this says how they measure and what came out.
  */
 import { Command, Option } from 'commander';
 import { batching } from './batching.js';
+import { addClaimsCommand } from './claims/command.js';
+import { experiments } from './experiments/bench.js';
 import { floor } from './floor.js';
+import { matrix } from './matrix.js';
 import { preprocess } from './preprocess.js';
 import { rest } from './rest.js';
-import { BenchError, printResult, say } from './result.js';
+import { BenchError, type BenchOptions, printResult, say } from './result.js';
 import { start } from './start.js';
 import { stream } from './stream.js';
 import { streamChurn } from './stream-churn.js';
@@ -18,6 +21,7 @@ import { text } from './text.js';
 import { tokenQueue } from './token-queue.js';
 
 const BENCHES = [
+  matrix,
   floor,
   rest,
   batching,
@@ -29,6 +33,7 @@ const BENCHES = [
   streamProtocols,
   streamChurn,
   tokenQueue,
+  experiments,
 ];
 
 // Before ONNX Runtime is loaded anywhere below.
@@ -36,17 +41,23 @@ process.env.ORT_DISABLE_TELEMETRY = '1';
 
 const program = new Command('npm run bench --')
   .description('Measures this server against what it could cost at least.')
-  .addOption(new Option('--quick', 'a look in less than a minute; noisier').default(false));
+  .addOption(
+    new Option('--quick', 'a look, noisier: the matrix in less than three minutes, others in less than one').default(
+      false,
+    ),
+  )
+  .addOption(new Option('--out <directory>', 'where the matrix writes its files (default: bench-results)'));
 for (const bench of BENCHES) {
   program
-    .command(bench.name)
+    .command(bench.name, { isDefault: bench === matrix })
     .description(bench.question)
     .action(async () => {
-      const options = program.opts<{ quick: boolean }>();
+      const options = program.opts<BenchOptions>();
       say(`${bench.name}: ${bench.question}`);
       printResult(bench.name, await bench.run(options));
     });
 }
+addClaimsCommand(program);
 try {
   await program.enablePositionalOptions(false).parseAsync();
 } catch (error) {

@@ -7,6 +7,8 @@
 export interface BenchOptions {
   /** Shorter runs, for a look; the figures are noisier. */
   readonly quick: boolean;
+  /** Where a bench that writes files puts them; each has its own default. */
+  readonly out?: string;
 }
 
 export type Figures = Readonly<Record<string, number>>;
@@ -18,8 +20,7 @@ export interface Bench {
   run(options: BenchOptions): Promise<Figures>;
 }
 
-/** A bench can't give a figure here, and why, in words for whoever started it. */
-export class BenchError extends Error {}
+export { BenchError } from '../src/bench/bench-error.js';
 
 /** One line of progress. */
 export function say(line: string): void {

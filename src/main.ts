@@ -4,7 +4,8 @@
  *
  * Called by people and containers as `node dist/main.js`. Nothing starts before the options are right: `--help` and `--version` end
  * with 0, anything wrong with one line on stderr and 1. Only `serving-node.ts` is imported at once: it says in plain words what an
- * older Node would otherwise say in a syntax error. Must not serve: that is `server.ts`, in a process of its own.
+ * older Node would otherwise say in a syntax error. Must not serve: that is `server.ts`, in a process of its own. `tensorwire bench`
+ * launches nothing: it asks a server that is there.
  */
 
 import { availableParallelism } from 'node:os';
@@ -26,6 +27,7 @@ if (node.ok) {
 }
 
 async function run({ execPath, version }: ServingNode & { ok: true }, argv: readonly string[]): Promise<number> {
+  if (argv[0] === 'bench') return bench(execPath, argv.slice(1));
   const { ConfigAnswer, ConfigError, parseConfig } = await import('./base/config.js');
   const { createLog, guardStandardStreams } = await import('./base/log.js');
   guardStandardStreams();
@@ -66,6 +68,17 @@ async function run({ execPath, version }: ServingNode & { ok: true }, argv: read
     process.stderr.write(`tensorwire: ${error.message}\n`);
     return 1;
   }
+}
+
+/** The benchmark of any server, on the Node that serves. */
+async function bench(execPath: string, argv: readonly string[]): Promise<number> {
+  if (execPath === process.execPath) {
+    const { benchCommand } = await import('./bench/command.js');
+    return benchCommand(argv);
+  }
+  const { spawnSync } = await import('node:child_process');
+  const { status } = spawnSync(execPath, [fileURLToPath(import.meta.url), 'bench', ...argv], { stdio: 'inherit' });
+  return status ?? 1;
 }
 
 /**

@@ -125,7 +125,9 @@ function collect(given: Map<Field, string[]>, field: Field, text: string): strin
 
 const HELP_END = `
 Each option can come from the environment: --http-port from TENSORWIRE_HTTP_PORT, and so on; the command line wins.
-Where an option may be repeated, its variable separates the values by ";".`;
+Where an option may be repeated, its variable separates the values by ";".
+
+tensorwire bench --help   measures REST against gRPC on any server of the Open Inference Protocol`;
 
 function describe(field: Field): string {
   const row: Row<unknown> = OPTIONS[field];

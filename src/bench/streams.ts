@@ -6,8 +6,8 @@
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { BenchError } from './bench-error.js';
+import { compiledFile } from './compiled-file.js';
 import type { StreamResult } from './results.js';
 import { bootstrap, mean, median, percentile } from './statistics.js';
 import type { StreamSample, StreamTask } from './stream-process.js';
@@ -116,11 +116,8 @@ function resultOf(way: StreamResult['way'], tokens: number, turns: readonly Turn
   };
 }
 
-/** The same file whether this runs compiled or from its source. */
-const READER = fileURLToPath(new URL('../../dist/bench/stream-process.js', import.meta.url));
-
 function startReader(): { read(task: StreamTask): Promise<StreamSample>; end(): void } {
-  const child = fork(READER, { serialization: 'advanced', execArgv: [] });
+  const child = fork(compiledFile(import.meta.url, 'stream-process'), { serialization: 'advanced', execArgv: [] });
   const died = once(child, 'exit').then(([code]) => {
     throw new BenchError(`the process that reads streams ended with ${code}`);
   });

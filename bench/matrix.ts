@@ -1,0 +1,167 @@
+/**
+ * gRPC or REST? The article's matrix: five sizes, three models, every arm, closed and open loops, and the ways to stream tokens.
+ *
+ * What `npm run bench` does when no other bench is named. The server runs in its own process with its real defaults, on cores of its own
+ * where there are enough. Ends in a table, a verdict and files: `results.json`, `report.md`, plots.
+ */
+import { cpSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { environmentOf } from '../src/bench/environment.js';
+import { startLoad } from '../src/bench/load.js';
+import { ProgressLine } from '../src/bench/progress-line.js';
+import { makeOutputDirectory, writeReportFiles } from '../src/bench/report-files.js';
+import { resultsTable } from '../src/bench/report-table.js';
+import type { BenchResults, CellResult, StreamResult } from '../src/bench/results.js';
+import { type CellSpec, type Progress, runCells } from '../src/bench/run-cells.js';
+import { runStreams } from '../src/bench/streams.js';
+import { verdict } from '../src/bench/verdict.js';
+import { verdictText } from '../src/bench/verdict-text.js';
+import { canPin, cpuHalves, pinnedTo } from './affinity.js';
+import { runExperiments } from './experiments/run.js';
+import { closedCells, type MatrixPlan, matrixPlan, openCells } from './matrix-cells.js';
+import { matrixFigures } from './matrix-figures.js';
+import { writeMatrixModels } from './matrix-models.js';
+import { startTensorwire, workDirectory } from './peer.js';
+import { cpuTime } from './process-cpu.js';
+import { type Bench, type BenchOptions, type Figures, say } from './result.js';
+
+const STREAM_MODEL = 'stories';
+
+export const matrix: Bench = {
+  name: 'matrix',
+  question:
+    "gRPC or REST: the article's payloads and models by every arm, a verdict, files with all figures (25 minutes)",
+  run,
+};
+
+async function run({ quick, out = 'bench-results' }: BenchOptions): Promise<Figures> {
+  // Before half an hour of work that could not be kept.
+  makeOutputDirectory(out);
+  const measured = await measureMatrix(quick);
+  const began = performance.now();
+  const experiments = await runExperiments({ quick });
+  const results = { ...measured, experiments, seconds: measured.seconds + (performance.now() - began) / 1000 };
+  const width = process.stdout.columns ?? 120;
+  say(resultsTable(results, { width }));
+  say(`\n${verdictText(verdict(results), { width })}\n`);
+  const [report] = writeReportFiles(out, results);
+  say(`report: ${relative(process.cwd(), report!) || report}`);
+  return matrixFigures(results);
+}
+
+/** Starts the server, measures everything, stops it. */
+export async function measureMatrix(quick: boolean): Promise<BenchResults> {
+  const plan = matrixPlan(quick);
+  const startedAt = new Date();
+  const began = performance.now();
+  const repository = workDirectory();
+  writeMatrixModels(repository);
+  cpSync(join(import.meta.dirname, '../models', STREAM_MODEL), join(repository, STREAM_MODEL), { recursive: true });
+  const { server, load } = cpuHalves();
+  const { server: own, pid, stop } = await pinnedTo(server, () => startTensorwire(repository));
+  const grpc = `127.0.0.1:${own.grpcPort}`;
+  const http = `http://127.0.0.1:${own.httpPort}`;
+  const serverCpuUs = () => cpuTime(pid).totalUs;
+  const progress = new ProgressLine(process.stderr);
+  try {
+    const notes: string[] = [
+      'The server compresses no reply over gRPC, since grpc-js takes compressed requests but sends none: +gzip is the request alone there, and request and answer over REST.',
+      'The models do not batch, so that no arm is helped by how its requests arrive together.',
+    ];
+    const { name, version } = (await (await fetch(`${http}/v2`)).json()) as { name: string; version: string };
+    const cells = await measureCells(plan, { grpc, http, serverCpuUs, cpus: load, notes, progress });
+    const streams = await pinnedTo(load, () =>
+      runStreams({
+        grpc,
+        http,
+        model: STREAM_MODEL,
+        rounds: plan.streamRounds,
+        serverCpuUs,
+        onProgress: (share, way) => progress.show(streamProgress(share, way)),
+      }),
+    );
+    progress.end();
+    return {
+      schema: 1,
+      startedAt: startedAt.toISOString(),
+      seconds: (performance.now() - began) / 1000,
+      command: `npm run bench${quick ? ' -- --quick' : ''}`,
+      quick,
+      rounds: plan.rounds,
+      environment: environmentOf({ server: { name, version }, pinned: canPin(), clientProcesses: 1 }),
+      cells,
+      streams,
+      experiments: [],
+      notes,
+    };
+  } finally {
+    progress.end();
+    await stop();
+  }
+}
+
+interface Surroundings {
+  readonly grpc: string;
+  readonly http: string;
+  readonly serverCpuUs: () => number;
+  readonly cpus: readonly number[];
+  readonly notes: string[];
+  readonly progress: ProgressLine;
+}
+
+/** Closed loops first: they say at which rate the open ones should run. */
+async function measureCells(
+  plan: MatrixPlan,
+  { grpc, http, serverCpuUs, cpus, notes, progress }: Surroundings,
+): Promise<CellResult[]> {
+  const target = { grpc: { address: grpc }, http: { url: http } };
+  const runner = await startLoad(target, { processes: 1, ...(canPin() && { cpus }) });
+  const options = {
+    rounds: plan.rounds,
+    warmUpRounds: 1,
+    msPerRound: plan.msPerRound,
+    serverCpuUs,
+    onNote: (note: string) => notes.push(note),
+  };
+  try {
+    const closed = closedCells(plan);
+    const openCount = openCountOf(closed, plan);
+    const first = await runCells(runner, closed, {
+      ...options,
+      onProgress: (state) => progress.show({ ...state, ...ahead(state, openCount) }),
+    });
+    const open = openCells(plan, first);
+    const second = await runCells(runner, open, {
+      ...options,
+      onProgress: (state) =>
+        progress.show({ ...state, done: state.done + first.length, total: state.total + first.length }),
+    });
+    return [...first, ...second];
+  } finally {
+    await runner.close();
+  }
+}
+
+/** One open loop for every arm and payload that one caller asks without compression. */
+function openCountOf(closed: readonly CellSpec[], { concurrencies }: MatrixPlan): number {
+  return closed.filter(({ arm, load }) => !arm.gzip && load.kind === 'closed' && load.concurrency === concurrencies[0])
+    .length;
+}
+
+/** Counts the cells that come after those of `state`, at its pace. */
+function ahead({ done, total, secondsLeft }: Progress, more: number): Pick<Progress, 'total' | 'secondsLeft'> {
+  const left = total - done;
+  return {
+    total: total + more,
+    secondsLeft: secondsLeft === undefined || left <= 0 ? secondsLeft : secondsLeft * (1 + more / left),
+  };
+}
+
+function streamProgress(share: number, way: StreamResult['way']): Progress {
+  return {
+    done: Math.round(share * 100),
+    total: 100,
+    what: `percent of the token streams, ${way}`,
+    secondsLeft: undefined,
+  };
+}

@@ -1,0 +1,178 @@
+/**
+ * The command `tensorwire bench`: measures REST against gRPC on any server of the Open Inference Protocol and ends in a verdict.
+ *
+ * Called by `main.ts` with what stands behind `bench`. Tables and the verdict go to stdout, progress to stderr. What can't be measured is
+ * left out with a note; only when nothing is left it is an error.
+ */
+import type { ModelMetadata, ServerMetadata } from '../client/types.js';
+import { BenchError } from './bench-error.js';
+import { payloadName } from './cell-result.js';
+import { type CommandOptions, HelpAnswer, parseCommandOptions } from './command-options.js';
+import { environmentOf } from './environment.js';
+import { startLoad } from './load.js';
+import type { LoadRunner, Payload } from './load-types.js';
+import { describeServer } from './metadata.js';
+import { payloadFromJson, payloadsFromMetadata } from './payload.js';
+import { ProgressLine } from './progress-line.js';
+import { makeOutputDirectory, writeReportFiles } from './report-files.js';
+import { resultsTable } from './report-table.js';
+import { type ArmSpec, armName, type BenchResults } from './results.js';
+import { runCells } from './run-cells.js';
+import { verdict } from './verdict.js';
+import { verdictText } from './verdict-text.js';
+
+/** Resolves with the exit status: 0, or 1 after one line on stderr saying what is wrong. */
+export async function benchCommand(argv: readonly string[]): Promise<number> {
+  const progress = new ProgressLine(process.stderr);
+  try {
+    const options = parseCommandOptions(argv);
+    const results = { ...(await measure(options, progress)), command: commandText(argv) };
+    progress.end();
+    report(results, options);
+    return 0;
+  } catch (error) {
+    progress.end();
+    if (error instanceof HelpAnswer) {
+      process.stdout.write(error.text);
+      return 0;
+    }
+    if (!(error instanceof BenchError)) throw error;
+    process.stderr.write(`tensorwire bench: ${error.message}\n`);
+    return 1;
+  }
+}
+
+/** What to type to run it again; names and passwords of URLs are left out, as reports are shown around. */
+function commandText(argv: readonly string[]): string {
+  const words = argv.map((word) => word.replace(/\/\/[^/@]*@/, '//'));
+  return [
+    'tensorwire bench',
+    ...words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word))),
+  ].join(' ');
+}
+
+function report(results: BenchResults, { out, json }: CommandOptions): void {
+  const decided = verdict(results);
+  if (json) process.stdout.write(`${JSON.stringify({ ...results, verdict: decided })}\n`);
+  else {
+    const width = process.stdout.columns ?? 120;
+    process.stdout.write(`${resultsTable(results, { width })}\n\n${verdictText(decided, { width })}\n`);
+  }
+  if (out === undefined) return;
+  const [first] = writeReportFiles(out, results);
+  process.stderr.write(`wrote ${first} and what it shows\n`);
+}
+
+async function measure(options: CommandOptions, progress: ProgressLine): Promise<BenchResults> {
+  const { target, model, version, input, loads, rounds, processes, msPerRound, quick, out } = options;
+  if (out !== undefined) makeOutputDirectory(out);
+  const startedAt = new Date();
+  const began = performance.now();
+  const described = input === undefined ? { name: model, version } : undefined;
+  const { server, model: metadata } = await describeServer(target, described);
+  const payloads = payloadsOf(options, metadata);
+  const notes: string[] = [];
+  const runner = await startLoad(target, { processes });
+  try {
+    const possible = await possibleCells(runner, payloads, options, server, notes);
+    const cells = possible.flatMap(({ payload, arms: own }) =>
+      loads.flatMap((load) => own.map((arm) => ({ payload, arm, load }))),
+    );
+    const measured = await runCells(runner, cells, {
+      rounds,
+      warmUpRounds: 1,
+      msPerRound,
+      onProgress: (state) => progress.show(state),
+      onNote: (note) => notes.push(note),
+    });
+    return {
+      schema: 1,
+      startedAt: startedAt.toISOString(),
+      seconds: (performance.now() - began) / 1000,
+      quick,
+      rounds,
+      environment: environmentOf({
+        server: { name: server.name, version: server.version },
+        pinned: false,
+        clientProcesses: runner.processes,
+      }),
+      cells: measured,
+      streams: [],
+      experiments: [],
+      notes,
+    };
+  } finally {
+    await runner.close();
+  }
+}
+
+function payloadsOf(options: CommandOptions, metadata: ModelMetadata | undefined): Payload[] {
+  const { model, version, input, sizesKb, shapes } = options;
+  if (input !== undefined) return [payloadFromJson(input, model, version)];
+  return payloadsFromMetadata(metadata!, { sizesKb, shapes, ...(version !== undefined && { version }) });
+}
+
+/** Of the protocol's tensors behind the JSON, as servers name it. */
+const BINARY_EXTENSION = 'binary_tensor_data';
+
+interface PossibleCells {
+  readonly payload: Payload;
+  readonly arms: readonly ArmSpec[];
+}
+
+/**
+ * One call by every arm. An arm that no payload can be asked by is left out, and a payload that no arm can ask: each is one note. Throws
+ * BenchError when nothing is left, with the server's reason and what to do about it.
+ */
+async function possibleCells(
+  runner: LoadRunner,
+  payloads: readonly Payload[],
+  { input, arms }: CommandOptions,
+  { extensions }: ServerMetadata,
+  notes: string[],
+): Promise<PossibleCells[]> {
+  const reasons = new Map<string, string>();
+  const possible: PossibleCells[] = [];
+  const refused: { payload: Payload; reason: string }[] = [];
+  for (const payload of payloads) {
+    const own: ArmSpec[] = [];
+    let reason = '';
+    for (const arm of arms) {
+      const problem = await problemOf(runner, payload, arm);
+      if (problem === undefined) own.push(arm);
+      else {
+        reason ||= problem;
+        reasons.set(armName(arm), problem);
+      }
+    }
+    if (own.length > 0) possible.push({ payload, arms: own });
+    else refused.push({ payload, reason });
+  }
+  if (possible.length === 0) {
+    const advice =
+      input === undefined ? '; give a request that the model takes with --input, or its shapes with --shape' : '';
+    throw new BenchError(`${payloadName(payloads[0]!)} is refused: ${refused[0]!.reason}${advice}`);
+  }
+  for (const { payload, reason } of refused) notes.push(`${payloadName(payload)} is left out, refused: ${reason}`);
+  for (const arm of arms) {
+    const name = armName(arm);
+    const without = possible.filter((cell) => !cell.arms.includes(arm)).map(({ payload }) => payloadName(payload));
+    if (without.length === 0) continue;
+    const where = without.length === possible.length ? '' : ` for ${without.join(', ')}`;
+    // Servers without the extension say nothing that helps: the bytes behind the JSON are no JSON to them.
+    const unlisted = arm.encoding === 'rest_binary' && !extensions.includes(BINARY_EXTENSION);
+    const hint = unlisted ? ` (the server doesn't list the extension ${BINARY_EXTENSION})` : '';
+    notes.push(`${name} is left out${where}: ${reasons.get(name)}${hint}`);
+  }
+  return possible;
+}
+
+async function problemOf(runner: LoadRunner, payload: Payload, arm: ArmSpec): Promise<string | undefined> {
+  try {
+    await runner.probe(payload, arm);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof BenchError)) throw error;
+    return error.message;
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * What a server says of itself and of a model, over either door.
+ *
+ * Called by `command.ts` before the load. Over REST it asks by itself, as the client of the package knows no prefix of paths.
+ */
+import { Agent, request } from 'undici';
+import { createGrpcClient } from '../client/grpc-client.js';
+import { modelPath, parseModelMetadata, parseServerMetadata } from '../client/rest-metadata.js';
+import { messageOf } from '../client/rest-status.js';
+import type { ModelMetadata, ServerMetadata } from '../client/types.js';
+import { BenchError } from './bench-error.js';
+import type { LoadTarget } from './load-types.js';
+
+export interface Description {
+  readonly server: ServerMetadata;
+  /** Undefined where no model was asked about. */
+  readonly model: ModelMetadata | undefined;
+}
+
+export interface DescribedModel {
+  readonly name: string;
+  readonly version: string | undefined;
+}
+
+const TIMEOUT_MS = 10_000;
+
+/** Asks every door, so that one that is closed is found before the load. Throws BenchError naming the door. */
+export async function describeServer(
+  { grpc, http }: LoadTarget,
+  model: DescribedModel | undefined,
+): Promise<Description> {
+  const overGrpc = grpc && (await atDoor(`--grpc ${grpc.address}`, () => describeByGrpc(grpc, model)));
+  const overHttp = http && (await atDoor(`--http ${http.url}`, () => describeByRest(http, model)));
+  return (overGrpc ?? overHttp)!;
+}
+
+async function atDoor(door: string, ask: () => Promise<Description>): Promise<Description> {
+  try {
+    return await ask();
+  } catch (error) {
+    throw new BenchError(`${door}: ${(error as Error).message.replaceAll(/\s+/g, ' ').trim()}`);
+  }
+}
+
+async function describeByGrpc(
+  { address, tls }: NonNullable<LoadTarget['grpc']>,
+  model: DescribedModel | undefined,
+): Promise<Description> {
+  const client = createGrpcClient({
+    protocol: 'grpc',
+    addresses: [address],
+    timeoutMs: TIMEOUT_MS,
+    retry: { attempts: 1 },
+    ...(tls !== undefined && { tls }),
+  });
+  try {
+    const server = await client.serverMetadata();
+    return { server, model: model && (await client.modelMetadata(model.name, model.version)) };
+  } finally {
+    await client.close();
+  }
+}
+
+async function describeByRest(
+  { url, tls }: NonNullable<LoadTarget['http']>,
+  model: DescribedModel | undefined,
+): Promise<Description> {
+  const { ca, cert, key, serverName } = tls ?? {};
+  const pem = (value: Uint8Array | string | undefined) => (value === undefined ? undefined : Buffer.from(value));
+  const agent = new Agent({
+    connect: {
+      timeout: TIMEOUT_MS,
+      ...(ca !== undefined && { ca: pem(ca) }),
+      ...(cert !== undefined && { cert: pem(cert), key: pem(key) }),
+      ...(serverName !== undefined && { servername: serverName }),
+    },
+    headersTimeout: TIMEOUT_MS,
+    bodyTimeout: TIMEOUT_MS,
+  });
+  const get = async (path: string): Promise<Buffer> => {
+    const { statusCode, headers, body } = await request(`${url}${path}`, { dispatcher: agent });
+    const bytes = Buffer.from(await body.arrayBuffer());
+    if (statusCode === 200) return bytes;
+    throw new BenchError(messageOf(statusCode, String(headers['content-type'] ?? ''), bytes));
+  };
+  try {
+    const server = parseServerMetadata(await get('/v2'));
+    if (model === undefined) return { server, model };
+    return { server, model: parseModelMetadata(await get(modelPath(model.name, model.version, ''))) };
+  } finally {
+    await agent.close();
+  }
+}

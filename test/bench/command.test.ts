@@ -1,0 +1,117 @@
+/** `tensorwire bench` as users run it, against a real server: what it prints, writes and says when it can't. */
+import { execFile } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { BenchResults } from '../../src/bench/results.js';
+import { temporaryDirectory } from '../support/engine.js';
+import { addSubModel, gatherModel, identityModel, writeModel } from '../support/onnx.js';
+import { startServer, type TestServer } from '../support/server.js';
+
+const MAIN = join(import.meta.dirname, '../../dist/main.js');
+const SHORT = ['--duration', '0.05', '--rounds', '1', '--concurrency', '2'];
+
+let server: TestServer;
+let doors: string[];
+let out: string;
+
+beforeAll(async () => {
+  const repository = temporaryDirectory();
+  const versions = (model: Uint8Array) => ({ config: 'max_batch_size: 0\n', versions: { 1: model } });
+  writeModel(repository, 'identity', versions(identityModel('FP32', ['n'], { batching: false })));
+  writeModel(repository, 'fixed', versions(addSubModel('INT32', [16], { batching: false })));
+  writeModel(repository, 'gather', versions(gatherModel()));
+  server = await startServer({ repository });
+  doors = ['--grpc', `127.0.0.1:${server.grpcPort}`, '--http', `http://127.0.0.1:${server.httpPort}`];
+  out = join(temporaryDirectory(), 'reports');
+}, 60_000);
+
+afterAll(() => server.stop());
+
+function bench(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [MAIN, 'bench', ...args], (error, stdout, stderr) =>
+      resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
+    );
+  });
+}
+
+test('all arms are measured, told and written, and the verdict comes last', { timeout: 60_000 }, async () => {
+  const args = ['--model', 'identity', '--sizes', '2,20', '--rate', '50', '--gzip', '--out', out, ...SHORT];
+  const { code, stdout, stderr } = await bench(...doors, ...args);
+  expect(stderr).toContain('0 of 32 cells: identity 2 KB, 2 at a time, warm-up');
+  expect(code).toBe(0);
+  expect(stdout.indexOf('Verdict')).toBeGreaterThan(stdout.indexOf('grpc_typed+gzip'));
+  const results = JSON.parse(readFileSync(join(out, 'results.json'), 'utf8')) as BenchResults;
+  expect(results.cells).toHaveLength(2 * 8 * 2);
+  for (const cell of results.cells) {
+    expect(cell.requests).toBeGreaterThan(0);
+    expect(cell.failures).toBe(0);
+    expect(cell.answersEqual).toBe(true);
+    expect(cell.requestTensorBytes).toBe(cell.payloadKb! * 1024);
+    expect(cell.serverDecodeMs).not.toBeNull();
+    expect(cell.serverCpuUs).toBeNull();
+  }
+  expect(results.environment.server.name).toBe('tensorwire');
+  expect(results.command).toMatch(/^tensorwire bench --grpc 127\.0\.0\.1:\d+ --http http:.* --model identity /);
+  const report = readFileSync(join(out, 'report.md'), 'utf8');
+  const plots = readdirSync(join(out, 'plots'));
+  expect(plots.length).toBeGreaterThan(0);
+  for (const plot of plots) expect(report).toContain(`plots/${plot}`);
+});
+
+test('one door is enough, and JSON is for programs', { timeout: 60_000 }, async () => {
+  const { code, stdout } = await bench(doors[2]!, doors[3]!, '--model', 'fixed', '--json', ...SHORT);
+  expect(code).toBe(0);
+  const { cells, verdict } = JSON.parse(stdout) as BenchResults & { verdict: { recommendations: unknown[] } };
+  expect(cells.map(({ arm, payloadKb }) => [arm.encoding, payloadKb])).toEqual([
+    ['rest_json', null],
+    ['rest_binary', null],
+  ]);
+  expect(verdict.recommendations).toHaveLength(1);
+});
+
+test('a model that refuses made inputs is said so, with what to do', { timeout: 60_000 }, async () => {
+  const { code, stderr } = await bench(...doors, '--model', 'gather', '--sizes', '2', ...SHORT);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^tensorwire bench: gather 2 KB is refused: .*--input.*--shape\n$/);
+});
+
+test('a request from a file is sent as it is', { timeout: 60_000 }, async () => {
+  const file = join(temporaryDirectory(), 'request.json');
+  const input = { name: 'INPUT0', datatype: 'INT64', shape: [1, 3], data: [7, 0, 9] };
+  writeFileSync(file, JSON.stringify({ inputs: [input] }));
+  const { code, stdout } = await bench(...doors, '--model', 'gather', '--input', file, '--json', ...SHORT);
+  expect(code).toBe(0);
+  const { cells } = JSON.parse(stdout) as BenchResults;
+  expect(cells.map(({ requestTensorBytes, responseTensorBytes }) => [requestTensorBytes, responseTensorBytes])).toEqual(
+    Array(4).fill([24, 12]),
+  );
+});
+
+test('what is wrong is one line', { timeout: 60_000 }, async () => {
+  const line = async (...args: string[]) => {
+    const { code, stdout, stderr } = await bench(...args);
+    expect(code).toBe(1);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/^tensorwire bench: .*\n$/);
+    return stderr;
+  };
+  expect(await line(...doors)).toContain('option --model is missing');
+  expect(await line(...doors, '--model', 'nobody')).toMatch(/--grpc 127\.0\.0\.1:\d+: .*'nobody'/);
+  expect(await line(doors[2]!, doors[3]!, '--model', 'nobody')).toMatch(/--http http:\S+: .*'nobody'/);
+  expect(await line('--http', 'http://127.0.0.1:1', '--model', 'm')).toContain('--http http://127.0.0.1:1: ');
+  const file = join(temporaryDirectory(), 'a-file');
+  writeFileSync(file, '');
+  expect(await line(...doors, '--model', 'fixed', '--out', file)).toContain("the output directory can't be made");
+});
+
+test('help goes to stdout, and that of the server names the command', async () => {
+  const { code, stdout } = await bench('--help');
+  expect(code).toBe(0);
+  expect(stdout).toContain('Usage: tensorwire bench');
+  const server = await new Promise<string>((resolve) =>
+    execFile(process.execPath, [MAIN, '--help'], (_, text) => resolve(text)),
+  );
+  expect(server).toContain('tensorwire bench --help');
+});
