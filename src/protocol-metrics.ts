@@ -12,11 +12,11 @@ import type { FinishedRequest, RequestObserver } from './engine/finished-request
 type Protocol = FinishedRequest['protocol'];
 const PROTOCOLS: readonly Protocol[] = ['grpc', 'rest'];
 
-/** Bounds come in powers that people expect (1, 5, 10, ...), and finer ones between and below, where this server's times are. */
-const DURATION_MS = [0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500];
-const JSON_MS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10];
-const PROTOBUF_MS = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1];
-const PAYLOAD_BYTES = [100, 1000, 10_000, 100_000, 1_000_000];
+/** Each has the bounds that people expect (1, 5, 10, ...), and more between, below and above, where this server's figures are. */
+const DURATION_MS = [0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000];
+const JSON_MS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 25, 50, 100];
+const PROTOBUF_MS = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const PAYLOAD_BYTES = [100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
 const SETUP_MS = [0.5, 1, 2.5, 5, 10, 25, 50, 100, 250];
 
 /** What a request is counted under that meant nothing there is. */

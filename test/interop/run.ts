@@ -13,6 +13,7 @@ import { identityModel, slowModel, stringModel, writeModel } from '../support/on
 import { startServer } from '../support/server.js';
 import { runFamilies } from './families.js';
 import { runGrpcurl } from './grpcurl.js';
+import { runPrometheus } from './prometheus.js';
 import { runPython } from './python.js';
 
 /** Where the server is. */
@@ -62,6 +63,7 @@ try {
     ['grpcurl', runGrpcurl],
     ['python', runPython],
     ['families', runFamilies],
+    ['prometheus', runPrometheus],
   ] as const) {
     const outcome = await suite(server);
     if ('skipped' in outcome) {
