@@ -9,6 +9,7 @@ import { addClaimsCommand } from './claims/command.js';
 import { experiments } from './experiments/bench.js';
 import { floor } from './floor.js';
 import { matrix } from './matrix.js';
+import { overhead } from './overhead.js';
 import { preprocess } from './preprocess.js';
 import { rest } from './rest.js';
 import { BenchError, type BenchOptions, printResult, say } from './result.js';
@@ -24,6 +25,7 @@ const BENCHES = [
   matrix,
   floor,
   rest,
+  overhead,
   batching,
   start,
   text,
