@@ -4,11 +4,11 @@
  * Started by `load.ts`, a process of its own so that its CPU is the client's alone, and with V8's own flags, as clients run. Connections
  * are opened for each load and closed behind it: idle ones of the other arms would be closed by servers at their own time.
  */
+import { nowMs } from '../base/clock.js';
 import { isBytesData } from '../client/tensor.js';
 import type { OutputTensor } from '../client/types.js';
 import { BenchError } from './bench-error.js';
 import type { Asked, Transport } from './call.js';
-import { hrtimeMs } from './hrtime.js';
 import type { Ask, Measured, Order, Reply } from './load-messages.js';
 import { callOnce, type LoadContext, runLoad } from './load-run.js';
 import type { Probe } from './load-types.js';
@@ -109,7 +109,7 @@ async function measure(context: LoadContext, { load }: Prepare): Promise<Measure
     const cpuBefore = process.cpuUsage();
     const { startedMs, endedMs, cpu, ...recorded } = await runLoad(context, load);
     const after = transport.wireBytes();
-    const origin = hrtimeMs() - performance.now();
+    const origin = nowMs() - performance.now();
     return {
       ...recorded,
       startedMs: startedMs + origin,

@@ -123,7 +123,13 @@ async function runOpen(
   };
   for (let index = 0; index < transport.capacity; index++) free.push(new Call(index, asked, onDone));
   assert(metronome, 'an open load needs a metronome');
-  const stopBeats = metronome.beat({ startMs: startedMs, intervalMs, count, onBeat: sendDue });
+  const onBeat = (): void => {
+    const before = sent;
+    sendDue();
+    // Two threads may disagree about the time by a hair, and the last beat is the last chance.
+    if (sent === before && sent < count) setTimeout(sendDue, 1);
+  };
+  const stopBeats = metronome.beat({ startMs: startedMs, intervalMs, count, onBeat });
   const endedMs = await ended;
   const cpu = process.cpuUsage();
   stopBeats();

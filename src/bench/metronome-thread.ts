@@ -4,9 +4,9 @@
  * A timer of the event loop fires up to a millisecond late, which is more than a small request takes; a futex wakes within some 60 us.
  */
 import { parentPort } from 'node:worker_threads';
-import { hrtimeMs } from './hrtime.js';
+import { nowMs } from '../base/clock.js';
 
-/** Times on `hrtimeMs`, in milliseconds. */
+/** Times on the clock of `base/clock.ts`, in milliseconds. */
 export interface Beats {
   readonly startMs: number;
   readonly intervalMs: number;
@@ -18,13 +18,13 @@ export interface Beats {
 parentPort!.on('message', ({ startMs, intervalMs, count, stop }: Beats) => {
   let beat = 0;
   while (beat < count && Atomics.load(stop, 0) === 0) {
-    const waitMs = startMs + beat * intervalMs - hrtimeMs();
+    const waitMs = startMs + beat * intervalMs - nowMs();
     if (waitMs > 0) {
       Atomics.wait(stop, 0, 0, waitMs);
       continue;
     }
     // Beats that passed meanwhile are one message: the listener counts for itself what is due.
-    beat = Math.max(beat, Math.floor((hrtimeMs() - startMs) / intervalMs)) + 1;
+    beat = Math.max(beat, Math.floor((nowMs() - startMs) / intervalMs)) + 1;
     parentPort!.postMessage(null);
   }
 });

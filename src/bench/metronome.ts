@@ -4,8 +4,8 @@
  * Made once by a process whose loads are open. Owns a thread, which sleeps between beats.
  */
 import { Worker } from 'node:worker_threads';
+import { nowMs } from '../base/clock.js';
 import { compiledFile } from './compiled-file.js';
-import { hrtimeMs } from './hrtime.js';
 import type { Beats } from './metronome-thread.js';
 
 /** Beats closer than this come together: each costs two threads some 10 us. */
@@ -36,7 +36,7 @@ export async function createMetronome(): Promise<Metronome> {
       const stop = new Int32Array(new SharedArrayBuffer(4));
       const beats: Beats = {
         // The last of beats that come together decides, so that none is early.
-        startMs: startMs - performance.now() + hrtimeMs() + (step - 1) * intervalMs,
+        startMs: startMs - performance.now() + nowMs() + (step - 1) * intervalMs,
         intervalMs: intervalMs * step,
         count: Math.ceil(count / step),
         stop,

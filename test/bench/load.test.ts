@@ -1,0 +1,181 @@
+import { gzipSync } from 'node:zlib';
+import { afterEach, describe, expect, test } from 'vitest';
+import { BenchError } from '../../src/bench/bench-error.js';
+import { splitLoad, startLoad } from '../../src/bench/load.js';
+import type { LoadOptions, LoadRunner } from '../../src/bench/load-types.js';
+import { ANSWER, type OddServer, PAYLOAD, startOddServer } from './echo.js';
+
+const JSON_ARM = { encoding: 'rest_json', gzip: false } as const;
+
+let server: OddServer | undefined;
+let runner: LoadRunner | undefined;
+
+afterEach(async () => {
+  await runner?.close();
+  await server?.close();
+  runner = server = undefined;
+});
+
+async function against(
+  answer: Parameters<typeof startOddServer>[0],
+  options: Partial<LoadOptions> = {},
+): Promise<LoadRunner> {
+  server = await startOddServer(answer);
+  runner = await startLoad({ http: { url: server.url } }, { processes: 1, ...options });
+  return runner;
+}
+
+describe('an open load', () => {
+  test('charges a stalled server for every request that was due meanwhile', async () => {
+    const stallMs = 500;
+    let stalledUntil = 0;
+    // Two connections: a client that waits for answers before it asks again would have two slow requests.
+    const load = await against(
+      (response, index) => {
+        if (index === 30) stalledUntil = performance.now() + stallMs;
+        setTimeout(() => response.end(ANSWER), Math.max(0, stalledUntil - performance.now()));
+      },
+      { httpConnections: 2 },
+    );
+    const rate = 100;
+    const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'open', ratePerSecond: rate }, 1200);
+    expect(round.failures).toBe(0);
+    expect(round.requests).toBe(120);
+    // Of the 50 due in the stall all waited for its end: the first for 500 ms, the last hardly. A busy machine only adds to them.
+    const slow = round.latenciesMs.filter((ms) => ms > stallMs / 5).length;
+    expect(slow).toBeGreaterThanOrEqual(38);
+    expect(round.maxMs).toBeGreaterThan(stallMs * 0.9);
+    const late = round.phases.find(({ name }) => name === 'late');
+    expect(late!.meanMs).toBeGreaterThan((38 * 250) / 2 / 120);
+  });
+
+  test('tells requests that the server was too slow for as failures', async () => {
+    const load = await against((response) => setTimeout(() => response.end(ANSWER), 100), { httpConnections: 1 });
+    const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'open', ratePerSecond: 100 }, 200);
+    expect(round.requests + round.failures).toBe(20);
+    expect(round.failures).toBeGreaterThan(0);
+    expect(round.firstFailure).toMatch(/too slow for 100 requests a second/);
+  });
+
+  test('has its requests shared by all processes', async () => {
+    const load = await against((response) => response.end(ANSWER), { processes: 2 });
+    const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'open', ratePerSecond: 200 }, 300);
+    expect(round.requests).toBe(60);
+  });
+});
+
+describe('a closed load', () => {
+  test('never has more requests under way than callers, and queues those that find no connection', async () => {
+    const open = { now: 0, most: 0 };
+    const load = await against(
+      (response) => {
+        open.most = Math.max(open.most, ++open.now);
+        setImmediate(() => {
+          open.now--;
+          response.end(ANSWER);
+        });
+      },
+      { httpConnections: 3 },
+    );
+    const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'closed', concurrency: 8 }, 150);
+    expect(round.failures).toBe(0);
+    expect(round.requests).toBeGreaterThan(8);
+    expect(open.most).toBe(3);
+    expect(round.latenciesMs.length).toBe(round.requests);
+  });
+
+  test('goes on where the server closes connections behind its answers', async () => {
+    const load = await against((response) => response.setHeader('connection', 'close').end(ANSWER));
+    const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'closed', concurrency: 2 }, 100);
+    expect(round.failures).toBe(0);
+    expect(round.requests).toBeGreaterThan(2);
+    // Bytes of connections that are closed count as well.
+    expect(round.receivedBytes / round.requests).toBeGreaterThan(ANSWER.length);
+  });
+
+  test('counts failures and wrong answers apart from answers', async () => {
+    const other = ANSWER.replace('[1],"data":[1.5]', '[2],"data":[1,2]');
+    const load = await against((response, index) => {
+      // The lead-in, one request for each caller, must be right.
+      if (index < 2 || index % 3 === 0) response.end(ANSWER);
+      else if (index % 3 === 1) response.writeHead(503).end('{"error":"no room"}');
+      else response.end(other);
+    });
+    const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'closed', concurrency: 2 }, 150);
+    expect(round.failures).toBeGreaterThan(0);
+    expect(round.requests).toBeGreaterThan(0);
+    expect(round.latenciesMs.length).toBe(round.requests);
+    expect(round.firstFailure).toMatch(/^(HTTP 503 Service Unavailable: no room|an answer holds 8 bytes)/);
+  });
+
+  test('counts CPU, bytes and time of what was measured alone', async () => {
+    const load = await against((response) => response.end(ANSWER));
+    let reads = 0;
+    const options = { serverCpuUs: () => (reads++ === 0 ? 1000 : 5000) };
+    const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'closed', concurrency: 1 }, 100, options);
+    expect(reads).toBe(2);
+    expect(round.serverCpuUs).toBe(4000);
+    expect(round.clientCpuUs).toBeGreaterThan(0);
+    expect(round.seconds).toBeGreaterThanOrEqual(0.1);
+    const perRequest = round.receivedBytes / round.requests;
+    expect(perRequest).toBeGreaterThan(ANSWER.length);
+    expect(perRequest).toBeLessThan(ANSWER.length + 300);
+  });
+});
+
+describe('a probe', () => {
+  test('gives the answer and the sizes of the tensors', async () => {
+    const load = await against((response) => response.setHeader('server-timing', 'total;dur=1').end(ANSWER));
+    const probe = await load.probe(PAYLOAD, JSON_ARM);
+    expect(probe).toMatchObject({ requestTensorBytes: 4, responseTensorBytes: 4, serverTiming: 'total;dur=1' });
+    expect(probe.outputs[0]!.data).toEqual(new Float32Array([1.5]));
+  });
+
+  test('reads answers without a length, and packed ones', async () => {
+    const load = await against((response, _, request) => {
+      if (request.headers['accept-encoding'] === 'gzip') {
+        response.setHeader('content-encoding', 'gzip').end(gzipSync(ANSWER));
+      } else {
+        response.write(ANSWER.slice(0, 20));
+        response.end(ANSWER.slice(20));
+      }
+    });
+    for (const gzip of [false, true]) {
+      const { outputs } = await load.probe(PAYLOAD, { encoding: 'rest_json', gzip });
+      expect(outputs[0]!.data).toEqual(new Float32Array([1.5]));
+    }
+  });
+
+  test("fails with the server's words when it refuses", async () => {
+    const load = await against((response) => response.writeHead(400).end('{"error":"no binary tensors here"}'));
+    const refused = load.probe(PAYLOAD, { encoding: 'rest_binary', gzip: false });
+    await expect(refused).rejects.toThrow(new BenchError('HTTP 400 Bad Request: no binary tensors here'));
+    await expect(load.probe(PAYLOAD, JSON_ARM)).rejects.toThrow(/no binary/);
+  });
+
+  test('fails in words for doors that are not there', async () => {
+    const load = await against((response) => response.end(ANSWER));
+    await expect(load.probe(PAYLOAD, { encoding: 'grpc_raw', gzip: false })).rejects.toThrow(
+      /address of its gRPC door/,
+    );
+    await server!.close();
+    await expect(load.probe(PAYLOAD, JSON_ARM)).rejects.toThrow(/can't connect to 127\.0\.0\.1:\d+/);
+  });
+});
+
+test.each([
+  { concurrency: 1, processes: 3, parts: [1] },
+  { concurrency: 8, processes: 3, parts: [3, 3, 2] },
+  { concurrency: 64, processes: 1, parts: [64] },
+])('$concurrency callers over $processes processes are $parts', ({ concurrency, processes, parts }) => {
+  const split = splitLoad({ kind: 'closed', concurrency }, processes, 10);
+  expect(split.map((part) => part.kind === 'closed' && part.concurrency)).toEqual(parts);
+});
+
+test('processes of an open load take turns', () => {
+  const split = splitLoad({ kind: 'open', ratePerSecond: 100 }, 2, 10);
+  expect(split).toEqual([
+    { kind: 'open', ratePerSecond: 50, offsetMs: 0, ms: 10 },
+    { kind: 'open', ratePerSecond: 50, offsetMs: 10, ms: 10 },
+  ]);
+});
