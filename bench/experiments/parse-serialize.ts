@@ -30,7 +30,7 @@ interface Codec {
 const TENSORS = { embedding_2k: 512, embedding_1536: 1536, image_100k: 25_600 } as const;
 
 export async function parseSerialize({ quick, say }: ExperimentContext): Promise<ExperimentResult> {
-  const forMs = quick ? 15 : 60;
+  const forMs = quick ? 15 : 40;
   const figures: Record<string, number> = {};
   const payloads: Record<string, Record<string, Codec>> = { classification: classification() };
   for (const [name, count] of Object.entries(TENSORS)) payloads[name] = tensor(count);

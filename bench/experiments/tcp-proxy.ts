@@ -2,8 +2,8 @@
  * A proxy that knows TCP alone: chooses a backend for each connection, keeps bytes back for as long as a network would, and shows them.
  *
  * Used by the experiments: as a connection-level load balancer, as a network with a round trip, and as a tap. Runs in the bench's own
- * process, on 127.0.0.1. The handshake with it is the kernel's and takes no time, so a delayed connection pays one more round trip
- * before its first byte, as SYN and SYN-ACK would cost.
+ * process, on 127.0.0.1. The handshake with it is the kernel's and takes no time, so it is added: the client's first bytes arrive one and
+ * a half round trips after it began to connect (SYN, SYN-ACK, data), and those of a server that speaks first after two.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
@@ -32,10 +32,13 @@ export async function startProxy({ backend, closed, roundTripMs = 0, tap }: Prox
     const connection = accepted++;
     const port = backend();
     const upstream = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
-    const earliest = performance.now() + 1.5 * roundTripMs;
+    const began = performance.now();
     const link = (from: Socket, to: Socket, direction: 'up' | 'down'): void => {
       sockets.add(from);
-      const later = roundTripMs === 0 ? (act: () => void): void => act() : delayLine(roundTripMs / 2, earliest);
+      const later =
+        roundTripMs === 0
+          ? (act: () => void): void => act()
+          : delayLine(roundTripMs / 2, began + (direction === 'up' ? 1.5 : 2) * roundTripMs);
       from.on('data', (bytes: Buffer) => {
         tap?.(direction, bytes, connection);
         later(() => {

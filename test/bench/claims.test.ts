@@ -136,6 +136,16 @@ describe('cells', () => {
   });
 
   test.each([
+    [5, 10, 'holds'],
+    [4.9, 10, 'does not hold here'],
+    // Not real time.
+    [80, 100, 'not measured'],
+  ] as const)('serialization of %f in %f ms as a bottleneck', (codecMs, p50, verdict) => {
+    const cells = [cell({ model: 'llm_token', payloadKb: 100, encoding: 'rest_json', p50, codecMs })];
+    expect(claim('real-time-bottleneck').judge(results({ cells })).verdict).toBe(verdict);
+  });
+
+  test.each([
     [49, 'holds'],
     [50, 'does not hold here'],
   ] as const)('%i ms of serialization in a second', (codecMs, verdict) => {
