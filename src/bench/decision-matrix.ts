@@ -121,8 +121,9 @@ function realTime(cells: readonly CellResult[]): Finding | undefined {
     const of = groups.filter(({ cells: own }) => find(own, armName(arm)));
     return { arm, all: of.length, held: of.filter(({ cells: own }) => holds(find(own, armName(arm)))).length };
   });
-  // The simplest one of those that hold most: arms come from the simplest on.
-  const chosen = held.reduce((a, b) => (b.held / b.all > a.held / a.all ? b : a));
+  // An arm that was asked the easy ones alone is not to be compared. Of the others the simplest that holds most: they come in that order.
+  const most = Math.max(...held.map(({ all }) => all));
+  const chosen = held.filter(({ all }) => all === most).reduce((a, b) => (b.held > a.held ? b : a));
   const fewer = held.filter(({ all, held: some }) => some < all);
   const always = held.filter((one) => !fewer.includes(one)).map(({ arm }) => armName(arm));
   const parts = [

@@ -32,13 +32,20 @@ export function plainTable(columns: readonly PlainColumn[], groups: readonly (re
   });
   groups.forEach((rows, index) => {
     if (index > 0) table.push(columns.map(() => ''));
-    table.push(...rows);
+    table.push(...rows.map((row) => row.map(glued)));
   });
   return table
     .toString()
     .split('\n')
-    .map((line) => line.trimEnd())
+    .map((line) => line.trimEnd().replaceAll(GLUE, ' '))
     .join('\n');
+}
+
+/** A figure stays with its unit when a cell is wrapped: the table breaks at spaces of any kind, so between them stands none. */
+const GLUE = '\ue000';
+
+function glued(text: string): string {
+  return text.replaceAll(/(?<=\d) (?=(?:%|ms|us|KB|MB|B|s)(?!\w))/g, GLUE);
 }
 
 /** A line of text and one below it. */
@@ -49,8 +56,8 @@ export function plainHeading(text: string): string {
 /** A paragraph broken between words; lines after the first are indented. */
 export function wrapText(text: string, width: number, indent = ''): string {
   const lines: string[] = [];
-  // A figure stays with its unit.
-  for (const word of text.split(/(?<!\d) | (?!(?:%|ms|us|KB|MB|B|s)\b|%)/)) {
+  for (const part of glued(text).split(' ')) {
+    const word = part.replaceAll(GLUE, ' ');
     const line = lines.at(-1);
     if (line !== undefined && line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
     else lines.push(line === undefined ? word : indent + word);

@@ -12,19 +12,21 @@ import { type ArmSpec, armName, type CellResult, type Interval } from './results
 /** `cells` are those of one model, at least one. */
 export function latencyFigure(model: string, cells: readonly CellResult[], rounds: number): Figure {
   const crossovers = crossoversOf(cells, rounds);
+  const loads = loadGroups(cells).map((load) => ({ load, crossings: clearCrossings(crossovers, load) }));
+  const any = loads.some(({ crossings }) => crossings.length > 0);
   return {
     title: `${model}: latency over payload`,
     description:
       'Median time from asking to decoded tensors, by arm. Bands are 95 % confidence intervals. A ring marks a payload from which on the other of two arms is the faster one; its size stands above, behind the colours of the two.',
     legend: armsOf(cells).map(armLegend),
     columns: 2,
-    panels: loadGroups(cells).map((load) =>
+    panels: loads.map(({ load, crossings }) =>
       linePanel({
         title: loadTitle(load),
         yTitle: 'p50 latency (ms)',
         unit: 'ms',
         series: seriesOf(load.cells, ({ p50Ms }) => p50Ms),
-        crossings: clearCrossings(crossovers, load),
+        ...(any && { crossings }),
       }),
     ),
     remarks: ['Only crossovers that noise can’t explain are marked; arms with gzip are compared in the report alone.'],

@@ -34,33 +34,37 @@ export interface LinePanel {
   readonly yTitle: string;
   readonly unit: string;
   readonly series: readonly LineSeries[];
+  /** Left out where no panel of the figure has any: their labels take room. */
   readonly crossings?: readonly LineCrossing[];
 }
 
 const WIDTH = 430;
 const HEIGHT = 300;
-const INNER = { left: 58, right: 14, top: 46, bottom: 42 };
+const INNER = { left: 58, right: 14, bottom: 42 };
+const LABELS = 46;
+const NO_LABELS = 10;
 /** Labels of crossings stand above the lines in so many rows; what finds no place there stands in the report alone. */
 const LABEL_ROWS = 3;
 
 const SHAPES = { circle: symbolCircle, square: symbolSquare, triangle: symbolTriangle, diamond: symbolDiamond };
 
-export function linePanel({ title, yTitle, unit, series, crossings = [] }: LinePanel): Panel {
+export function linePanel({ title, yTitle, unit, series, crossings }: LinePanel): Panel {
+  const top = crossings ? LABELS : NO_LABELS;
   const points = series.flatMap((one) => one.points);
   const xs = points.map(({ bytes }) => bytes / 1024);
   const ys = points.flatMap(({ value }) => [value.low, value.high, value.value]).filter((y) => y > 0);
   const x = scaleLog([INNER.left, WIDTH - INNER.right]).domain(domainOf(xs, 1.15));
-  const y = scaleLog([HEIGHT - INNER.bottom, INNER.top]).domain(domainOf(ys, 1.25));
+  const y = scaleLog([HEIGHT - INNER.bottom, top]).domain(domainOf(ys, 1.25));
   return {
     title,
     width: WIDTH,
     height: HEIGHT,
     body: [
-      ...xAxis(x, xs),
-      ...yAxis(y, yTitle),
+      ...xAxis(x, xs, top),
+      ...yAxis(y, yTitle, top),
       ...series.map((one) => band(one, x, y)),
       ...series.map((one) => stroke(one, x, y, unit)),
-      ...crossingMarks(crossings, x, y),
+      ...crossingMarks(crossings ?? [], x, y),
     ].join('\n'),
   };
 }
@@ -83,7 +87,7 @@ function domainOf(values: readonly number[], room: number): [number, number] {
   return low < high ? [low / room, high * room] : [low / 2, high * 2];
 }
 
-function xAxis(x: Scale, measured: readonly number[]): string[] {
+function xAxis(x: Scale, measured: readonly number[], top: number): string[] {
   const bottom = HEIGHT - INNER.bottom;
   // The payloads themselves, as far as their labels have room.
   let lastEnd = 0;
@@ -94,7 +98,7 @@ function xAxis(x: Scale, measured: readonly number[]): string[] {
       const half = textWidth(label) / 2;
       const fits = x(kb) - half > lastEnd + 4;
       if (fits) lastEnd = x(kb) + half;
-      const grid = element('line', { x1: x(kb), x2: x(kb), y1: INNER.top, y2: bottom, stroke: GRID });
+      const grid = element('line', { x1: x(kb), x2: x(kb), y1: top, y2: bottom, stroke: GRID });
       return fits ? grid + textAt(x(kb), bottom + 16, label, { anchor: 'middle', fill: FAINT_INK }) : grid;
     });
   const middle = (INNER.left + WIDTH - INNER.right) / 2;
@@ -105,12 +109,12 @@ function xAxis(x: Scale, measured: readonly number[]): string[] {
   ];
 }
 
-function yAxis(y: Scale, title: string): string[] {
+function yAxis(y: Scale, title: string, top: number): string[] {
   const ticks = logTicks(y.domain() as [number, number]).map((value) => {
     const grid = element('line', { x1: INNER.left, x2: WIDTH - INNER.right, y1: y(value), y2: y(value), stroke: GRID });
     return grid + textAt(INNER.left - 6, y(value) + 4, plain(value), { anchor: 'end', fill: FAINT_INK });
   });
-  const middle = (INNER.top + HEIGHT - INNER.bottom) / 2;
+  const middle = (top + HEIGHT - INNER.bottom) / 2;
   return [...ticks, textAt(0, 0, title, { anchor: 'middle', transform: `translate(12,${middle}) rotate(-90)` })];
 }
 
@@ -185,7 +189,7 @@ function crossingMarks(crossings: readonly LineCrossing[], x: Scale, y: Scale): 
       const row = ends.findIndex((end) => left > end + 4);
       if (row < 0) return [];
       ends[row] = left + width;
-      const top = INNER.top - 6 - row * 14;
+      const top = LABELS - 6 - row * 14;
       labels.push(
         element('rect', { x: left - 1, y: top - 10, width, height: 13, fill: PAPER }),
         element('circle', { cx: left + 4, cy: top - 4, r: 4, fill: armColour(arms[0]) }),

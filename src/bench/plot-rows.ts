@@ -7,7 +7,7 @@ import { scaleLinear, scaleLog } from 'd3-scale';
 import { isFigure } from './figures.js';
 import type { LegendItem, Panel } from './plot-figure.js';
 import { logTicks } from './plot-lines.js';
-import { FAINT_INK, GRID, INK } from './plot-style.js';
+import { FAINT_INK, GRID, INK, PAPER } from './plot-style.js';
 import { element, textAt, textWidth, titled } from './svg.js';
 
 export interface Segment {
@@ -120,7 +120,9 @@ function drawRow(
     .map(({ from, to, fill, opacity, title }) => {
       const at = { x: x(from), width: Math.max(0, x(to) - x(from)), fill, 'fill-opacity': opacity };
       const size = thin ? { y: middle - 1, height: 2 } : { y: middle - BAR / 2, height: BAR };
-      return titled(title, element('rect', { ...at, ...size }));
+      // On paper, as light bars would let the grid through.
+      const below = opacity === undefined ? '' : element('rect', { ...at, ...size, fill: PAPER, 'fill-opacity': 1 });
+      return titled(title, below, element('rect', { ...at, ...size }));
     });
   const symbols = marks
     .filter(({ at }) => isFigure(at))

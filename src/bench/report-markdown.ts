@@ -73,7 +73,7 @@ function howToRead({ rounds }: BenchResults): string {
     'A **closed loop** of n has n callers that ask again when answered. An **open loop** asks at fixed times whatever the answers do, and counts from when a request was due, so a slow answer is not hidden by a late question.',
     `Latency goes from asking to decoded tensors. Figures in brackets are ${rounds === 1 ? 'missing, as one round has no confidence interval: differences below 10 % count as noise' : '95 % confidence intervals over the rounds; where those of two arms overlap, or they differ by less than 3 %, the difference counts as noise'}.`,
     'The **budget** has the client’s phases and those that the server tells in `server-timing`. *Transit* is the wait for the first byte less the server’s phases: wire, kernels and queues of event loops, seen by neither side. *Not in any phase* is what is missing between the sum of all phases and the time measured around the call.',
-    `Rows are marked: ! a client process used more than ${percent(BUSY_CLIENT)} of a core; ≠ another answer than the first arm’s; ~ phases and measured time differ by more than ${percent(UNEXPLAINED)}; × requests failed; < an open loop did not keep up.`,
+    `Rows are marked: ! a client process used more than ${percent(BUSY_CLIENT)} of a core; ≠ another answer than the first arm’s; ~ phases and measured time differ by more than ${percent(UNEXPLAINED)}; × requests failed; < an open loop did not keep up; ? fewer than 100 requests, so that p95 and p99 are those of a few.`,
     'KB are 1024 bytes; a payload’s size is that of its tensors, not of its JSON. Bytes are those on the sockets. CPU is per request; that of the server counts all its threads.',
   ]);
 }

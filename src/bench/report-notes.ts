@@ -14,6 +14,9 @@ export const UNEXPLAINED = 0.02;
 /** Of the asked rate; below it an open loop did not keep up. */
 const KEPT_UP = 0.98;
 
+/** Below it, p99 is the slowest request or nearly so. */
+const FEW_REQUESTS = 100;
+
 interface Mark {
   readonly mark: string;
   readonly meaning: string;
@@ -44,13 +47,19 @@ const MARKS: readonly Mark[] = [
     mark: '×',
     meaning: 'requests failed',
     applies: ({ failures }) => failures > 0,
-    detail: ({ failures, requests }) => `${count(failures)} of ${count(requests)}`,
+    detail: ({ failures, requests }) => `${count(failures)} of ${count(requests + failures)}`,
   },
   {
     mark: '<',
     meaning: 'fewer were answered each second than were asked for',
     applies: ({ load, perSecond }) => load.kind === 'open' && perSecond.value < load.ratePerSecond * KEPT_UP,
     detail: ({ perSecond, load }) => (load.kind === 'open' ? percent(perSecond.value / load.ratePerSecond) : ''),
+  },
+  {
+    mark: '?',
+    meaning: `fewer than ${FEW_REQUESTS} requests were answered, so p95 and p99 are those of a few`,
+    applies: ({ requests }) => requests < FEW_REQUESTS,
+    detail: ({ requests }) => count(requests),
   },
 ];
 

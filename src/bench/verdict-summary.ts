@@ -32,24 +32,29 @@ function taken({ recommendations }: Verdict): string[] {
 }
 
 function steps({ changes }: Verdict): string[] {
-  const sentence = (words: string, shares: number[]) => {
-    if (shares.length === 0) return [];
-    const sorted = shares.sort((a, b) => a - b);
-    const middle = sorted[sorted.length >> 1]!;
-    const range = sorted.length > 1 ? `, from ${percent(sorted[0])} to ${percent(sorted.at(-1))}` : '';
-    return [
-      `${words} ${percent(middle)} of the median latency${sorted.length > 1 ? ' in the middle case' : ''}${range}.`,
-    ];
-  };
   return [
-    ...sentence(
-      'Binary tensors instead of JSON, still over REST, save',
+    ...spread(
+      'Binary tensors instead of JSON, still over REST',
       changes.flatMap(({ encoding }) => encoding?.savedShare ?? []),
     ),
-    ...sentence(
-      'gRPC instead of REST, both with binary tensors, saves',
+    ...spread(
+      'gRPC instead of REST, both with binary tensors',
       changes.flatMap(({ protocol }) => protocol?.savedShare ?? []),
     ),
+  ];
+}
+
+/** The middle case and the middle half: the outer ones are noise as a rule. */
+function spread(change: string, shares: readonly number[]): string[] {
+  if (shares.length === 0) return [];
+  const sorted = [...shares].sort((a, b) => a - b);
+  const at = (part: number) => sorted[Math.round((sorted.length - 1) * part)]!;
+  const words = (share: number) => `${percent(Math.abs(share))} ${share < 0 ? 'lost' : 'saved'}`;
+  const one = `${change}: ${words(at(0.5))} of the median latency`;
+  return [
+    sorted.length < 4
+      ? `${one}.`
+      : `${one} in the middle case, from ${words(at(0.25))} to ${words(at(0.75))} in the middle half.`,
   ];
 }
 

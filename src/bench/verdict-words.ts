@@ -29,10 +29,10 @@ export function stepWords(step: Step | undefined): string {
   return `${savedMs < 0 ? 'costs' : 'saves'} ${milliseconds(Math.abs(savedMs))} (${percent(Math.abs(savedShare))})`;
 }
 
-/** The encoding's part of what both changes save; `all` where the protocol costs on top. */
+/** The encoding's part of what both changes save; `all` where the protocol costs on top, `none` where it has to make up for it. */
 export function partWords(part: number | undefined): string {
   if (part === undefined) return NO_FIGURE;
-  return part >= 1 ? 'all' : percent(part);
+  return part >= 1 ? 'all' : part <= 0 ? 'none' : percent(part);
 }
 
 /** `36 % !`: `!` from the article's threshold for a warning on, `!!` from that for an alert; `>` where the server told nothing. */

@@ -73,13 +73,27 @@ test('a cell whose client was busy, whose answer differed, whose phases don’t 
   expect(rows(text)[0]).toMatch(/!≠~×$/);
   const onOneLine = text.replaceAll(/\s+/g, ' ');
   expect(onOneLine).toContain('the client may be the bottleneck: m, 2 KB, rest_json, 1 at a time (91 %)');
-  expect(onOneLine).toContain('× requests failed: m, 2 KB, rest_json, 1 at a time (3 of 1,000)');
+  expect(onOneLine).toContain('× requests failed: m, 2 KB, rest_json, 1 at a time (3 of 1,003)');
 });
 
 test('the limits of the marks are not themselves marked', () => {
   const results = benchResults({ models: ['m'], sizesKb: [2], loads: LOADS.slice(0, 1), ways: [] });
   const cells = results.cells.map((cell) => ({ ...cell, clientCpuShare: 0.8, explainedShare: 1.0199 }));
   expect(resultsTable({ ...results, cells })).not.toMatch(/[!~]$/m);
+});
+
+test('a cell of few requests is marked, as its p99 is that of one', () => {
+  const results = benchResults({
+    models: ['m'],
+    sizesKb: [2],
+    loads: LOADS.slice(0, 1),
+    arms: ARMS.slice(0, 2),
+    ways: [],
+  });
+  const cells = results.cells.map((cell, index) => ({ ...cell, requests: 99 + index }));
+  const text = resultsTable({ ...results, cells });
+  expect(lines(text).filter((line) => / m /.test(line) && line.endsWith('?'))).toHaveLength(1);
+  expect(text).toContain('? fewer than 100 requests were answered');
 });
 
 test('an open loop that fell behind its rate is marked', () => {
