@@ -85,7 +85,7 @@ async function prepare(order: Prepare): Promise<Prepared> {
   const transport = await open(order, Math.min(callers, grpcConnections), Math.min(callers, httpConnections));
   try {
     const asked = asking(order);
-    const { answer } = await callOnce(transport, asked, load.kind === 'closed' ? callers : LEAD_IN_CALLS);
+    const { answer } = await callOnce(transport, asked, Math.min(callers, LEAD_IN_CALLS));
     if (load.kind === 'open') metronome ??= await createMetronome();
     return { context: { transport, asked, tensorBytes: numericBytes(answer!.outputs), metronome }, order };
   } catch (error) {
@@ -94,8 +94,8 @@ async function prepare(order: Prepare): Promise<Prepared> {
   }
 }
 
-/** Before an open load: it will seldom have more under way. */
-const LEAD_IN_CALLS = 8;
+/** Enough to see that the arm works under load; 64 calls of a megabyte of JSON would take longer than a round. */
+const LEAD_IN_CALLS = 4;
 
 /** Undefined where there are texts: they may differ in length from answer to answer. */
 function numericBytes(outputs: readonly OutputTensor[]): number | undefined {

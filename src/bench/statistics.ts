@@ -74,8 +74,8 @@ export function createRandom(seed: number): () => number {
   };
 }
 
-/** Microseconds to minutes, three digits: 0.1 % of a latency is far below its noise, and fewer counts add faster. */
-const RANGE = { lowest: 100, highest: 600_000_000_000, figures: 3 };
+/** A microsecond to ten minutes, three digits: far below a latency's noise, and fewer counts add faster, some 10,000 times a cell. */
+const RANGE = { lowest: 1000, highest: 600_000_000_000, figures: 3 };
 
 /** Latencies of one round, ready to be put together with others'. */
 export function histogramOf(latenciesMs: ArrayLike<number>): RecordableHistogram {

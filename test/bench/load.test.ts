@@ -96,7 +96,7 @@ describe('a closed load', () => {
   test('counts failures and wrong answers apart from answers', async () => {
     const other = ANSWER.replace('[1],"data":[1.5]', '[2],"data":[1,2]');
     const load = await against((response, index) => {
-      // The lead-in, one request for each caller, must be right.
+      // The lead-in, a request for each of two callers, must be right.
       if (index < 2 || index % 3 === 0) response.end(ANSWER);
       else if (index % 3 === 1) response.writeHead(503).end('{"error":"no room"}');
       else response.end(other);

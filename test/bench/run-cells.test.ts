@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BenchError } from '../../src/bench/bench-error.js';
 import { startLoad } from '../../src/bench/load.js';
@@ -127,6 +129,51 @@ describe('cells of a real server', () => {
     await expect(run).rejects.toBeInstanceOf(BenchError);
   });
 });
+
+test('both doors are asked over TLS, and only where its authority is trusted', async () => {
+  const repository = temporaryDirectory();
+  writeModel(repository, 'floats', { config: 'max_batch_size: 4\n', versions: { 1: identityModel('FP32', ['n']) } });
+  const pem = (name: string): string => join(import.meta.dirname, '../fixtures/tls', name);
+  const files = (door: string): string[] => [
+    `--${door}-use-ssl`,
+    `--${door}-server-cert`,
+    pem('server.pem'),
+    `--${door}-server-key`,
+    pem('server.key'),
+  ];
+  const server = await startServer({ repository, args: [...files('grpc'), ...files('http')] });
+  const tls = { ca: readFileSync(pem('authority.pem')), serverName: 'localhost' };
+  const payload: Payload = { model: 'floats', payloadKb: null, inputs: [floats(1000)] };
+  const cells = (['grpc_raw', 'rest_binary'] as const).map((encoding) => cellOf(payload, encoding));
+  const target = (options: { ca?: Buffer; serverName: string }) => ({
+    grpc: { address: `127.0.0.1:${server.grpcPort}`, tls: options },
+    http: { url: `https://127.0.0.1:${server.httpPort}`, tls: options },
+  });
+  const trusting = await startLoad(target(tls), { processes: 1 });
+  const doubting = await startLoad(target({ serverName: 'localhost' }), { processes: 1 });
+  try {
+    await server.waitFor(/floats +1 +READY/);
+    const results = await runCells(trusting, cells, { rounds: 1, warmUpRounds: 0, msPerRound: 60 });
+    for (const { answersEqual, failures, sentBytes } of results) {
+      expect({ answersEqual, failures }).toEqual({ answersEqual: true, failures: 0 });
+      expect(sentBytes).toBeGreaterThan(4000);
+    }
+    for (const { payload: asked, arm } of cells) {
+      await expect(doubting.probe(asked, arm)).rejects.toThrow(/can't connect .*certificate/);
+    }
+  } finally {
+    await Promise.all([trusting.close(), doubting.close()]);
+    await server.stop();
+  }
+});
+
+function floats(elements: number) {
+  return { name: 'INPUT0', shape: [1, elements], data: new Float32Array(elements).fill(0.5) } as const;
+}
+
+function cellOf(payload: Payload, encoding: ArmSpec['encoding']): CellSpec {
+  return { payload, arm: { encoding, gzip: false }, load: CLOSED };
+}
 
 function half(elements: number) {
   return { name: 'INPUT0', datatype: 'FP16', shape: [1, elements], data: new Uint16Array(elements) } as const;
