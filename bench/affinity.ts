@@ -26,11 +26,13 @@ export function pinningSentence(): string {
     : 'nothing pinned: taskset or a second CPU is missing, expect more noise';
 }
 
-/** The first half of the CPUs for the server, the others for the load; nothing is split where nothing can be pinned. */
+/** All CPUs in two halves; the load's begins with LOAD_CPU. Nothing is split where nothing can be pinned. */
 export function cpuHalves(): { readonly server: readonly number[]; readonly load: readonly number[] } {
   const all = Array.from({ length: availableParallelism() }, (_, cpu) => cpu);
   if (!canPin()) return { server: all, load: all };
-  return { server: all.slice(0, all.length >> 1), load: all.slice(all.length >> 1) };
+  const others = all.filter((cpu) => cpu !== SERVER_CPU && cpu !== LOAD_CPU);
+  const half = others.length >> 1;
+  return { server: [SERVER_CPU, ...others.slice(0, half)], load: [LOAD_CPU, ...others.slice(half)] };
 }
 
 /** Runs `start` so that the processes it starts are pinned to `cpus`; what runs already stays where it is. */

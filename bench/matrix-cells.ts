@@ -16,11 +16,21 @@ export interface MatrixPlan {
   readonly msPerRound: number;
   /** Rounds of the token streams. */
   readonly streamRounds: number;
+  /** Of the comparison with h2load. */
+  readonly independent: { readonly rounds: number; readonly msPerRound: number };
 }
 
 export function matrixPlan(quick: boolean): MatrixPlan {
   return quick
-    ? { sizesKb: [2, 100, 1000], concurrencies: [1, 8], zipCallers: 1, rounds: 2, msPerRound: 150, streamRounds: 3 }
+    ? {
+        sizesKb: [2, 100, 1000],
+        concurrencies: [1, 8],
+        zipCallers: 1,
+        rounds: 2,
+        msPerRound: 150,
+        streamRounds: 3,
+        independent: { rounds: 3, msPerRound: 300 },
+      }
     : {
         sizesKb: PAYLOAD_SIZES_KB,
         concurrencies: [1, 8, 64],
@@ -28,6 +38,7 @@ export function matrixPlan(quick: boolean): MatrixPlan {
         rounds: 4,
         msPerRound: 500,
         streamRounds: 9,
+        independent: { rounds: 7, msPerRound: 1000 },
       };
 }
 

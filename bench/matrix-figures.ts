@@ -9,7 +9,7 @@ import type { BenchResults, CellResult, Encoding } from '../src/bench/results.js
 import { MATRIX_MODELS } from './matrix-models.js';
 import type { Figures } from './result.js';
 
-export function matrixFigures({ cells, streams, seconds }: BenchResults): Figures {
+export function matrixFigures({ cells, streams, experiments, seconds }: BenchResults): Figures {
   const figures: Record<string, number> = {
     seconds,
     cells: cells.length,
@@ -36,6 +36,7 @@ export function matrixFigures({ cells, streams, seconds }: BenchResults): Figure
     const other = total(way);
     if (stream !== undefined && other !== undefined) figures[`${way}_over_grpc_stream`] = other / stream;
   }
+  for (const { name, figures: own } of experiments) if (own.ratio !== undefined) figures[`${name}_ratio`] = own.ratio;
   return figures;
 }
 

@@ -20,6 +20,7 @@ import { canPin, cpuHalves, pinnedTo } from './affinity.js';
 import { runExperiments } from './experiments/run.js';
 import { closedCells, type MatrixPlan, matrixPlan, openCells } from './matrix-cells.js';
 import { matrixFigures } from './matrix-figures.js';
+import { checkIndependently } from './matrix-independent.js';
 import { writeMatrixModels } from './matrix-models.js';
 import { startTensorwire, workDirectory } from './peer.js';
 import { cpuTime } from './process-cpu.js';
@@ -40,7 +41,8 @@ async function run({ quick, out = 'bench-results' }: BenchOptions): Promise<Figu
   const measured = await measureMatrix(quick);
   const began = performance.now();
   const experiments = await runExperiments({ quick });
-  const results = { ...measured, experiments, seconds: measured.seconds + (performance.now() - began) / 1000 };
+  const all = [...measured.experiments, ...experiments];
+  const results = { ...measured, experiments: all, seconds: measured.seconds + (performance.now() - began) / 1000 };
   const width = process.stdout.columns ?? 120;
   say(resultsTable(results, { width }));
   say(`\n${verdictText(verdict(results), { width })}\n`);
@@ -80,6 +82,9 @@ export async function measureMatrix(quick: boolean): Promise<BenchResults> {
         onProgress: (share, way) => progress.show(streamProgress(share, way)),
       }),
     );
+    progress.show({ done: 99, total: 100, what: 'percent, h2load on one cell per protocol', secondsLeft: undefined });
+    const target = { grpc: { address: grpc }, http: { url: http } };
+    const independent = await checkIndependently(target, pid, plan.independent);
     progress.end();
     return {
       schema: 1,
@@ -91,8 +96,8 @@ export async function measureMatrix(quick: boolean): Promise<BenchResults> {
       environment: environmentOf({ server: { name, version }, pinned: canPin(), clientProcesses: 1 }),
       cells,
       streams,
-      experiments: [],
-      notes,
+      experiments: independent.experiments,
+      notes: [...notes, ...independent.notes],
     };
   } finally {
     progress.end();

@@ -66,7 +66,8 @@ test('the figures say whether the run is sound and how far the arms are apart', 
     { way: 'grpc_stream', totalMs: { value: 50, low: 50, high: 50 } },
     { way: 'sse', totalMs: { value: 60, low: 60, high: 60 } },
   ];
-  const figures = matrixFigures({ cells, streams, seconds: 9 } as unknown as BenchResults);
+  const experiments = [{ name: 'independent_grpc_raw', figures: { ours: 9, h2load: 10, ratio: 0.9 }, method: '' }];
+  const figures = matrixFigures({ cells, streams, experiments, seconds: 9 } as unknown as BenchResults);
   expect(figures).toMatchObject({
     seconds: 9,
     cells: 12,
@@ -76,6 +77,7 @@ test('the figures say whether the run is sound and how far the arms are apart', 
     rest_json_over_grpc_llm_token_2k: 2,
     rest_binary_over_grpc_llm_token_2k: 1,
     sse_over_grpc_stream: 1.2,
+    independent_grpc_raw_ratio: 0.9,
   });
   expect(figures.explained_off_max).toBeCloseTo(0.01);
 });
