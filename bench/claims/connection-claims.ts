@@ -122,7 +122,7 @@ export const CONNECTION_CLAIMS: readonly Claim[] = [
               },
           ...[2, 100, 1000].map(gain),
         ],
-        'Channels to one address share a connection unless each is told to have its own (`grpc.use_local_subchannel_pool`), so the pool as the article writes it is none. With connections of their own, fewer messages leave in one write, which costs, and each has a window and a socket of its own, which gains where messages are large. Client and server run on one machine here, and the client is one thread: more connections can not give it more cores.',
+        'Channels to one address share a connection unless each is told to have its own (`grpc.use_local_subchannel_pool`), so the pool as the article writes it is none. Connections of their own have a window and a socket each, and fewer messages that leave in one write. The client is one thread: more connections give it no more cores.',
       );
     },
   },

@@ -2,14 +2,14 @@
  * What do ten channels gain over one, and do ten channels have ten connections?
  *
  * One experiment of `run.ts`. grpc-js as the client, 64 requests in flight, closed loop, for three sizes. Channels of grpc-js to one
- * address share one connection unless each has a pool of subchannels of its own; connections are counted in the kernel's table of
- * sockets. Client and server share this machine's cores, so a gain that more cores would bring doesn't show.
+ * address share one connection unless each has a pool of subchannels of its own; connections are counted by a
+ * proxy. Client and server share this machine's cores, so a gain that more cores would bring doesn't show.
  */
-import { readFileSync } from 'node:fs';
 import type { ExperimentResult } from '../../src/bench/results.js';
 import { type Caller, channelCaller, unframed } from './callers.js';
 import { byTurns, type ExperimentContext, quantile, type Sample } from './experiment.js';
 import { identityRequest } from './payloads.js';
+import { startProxy } from './tcp-proxy.js';
 
 const IN_FLIGHT = 64;
 const CHANNELS = 10;
@@ -18,23 +18,17 @@ const OWN_POOL = { 'grpc.use_local_subchannel_pool': 1 };
 
 export async function channelPool({ quick, lab, say }: ExperimentContext): Promise<ExperimentResult> {
   const { grpcPort: port } = await lab.plain();
-  const many = (options: object) => Array.from({ length: CHANNELS }, () => channelCaller({ port }, options));
+  const open = {
+    one: (to: number) => [channelCaller({ port: to }, OWN_POOL)],
+    ten_shared: (to: number) => many(to, {}),
+    ten_own: (to: number) => many(to, OWN_POOL),
+  };
   const figures: Record<string, number> = {};
   const arms: Record<string, Caller[]> = {};
-  const small = identityRequest(16);
-  // One arm after the other, so that each one's connections can be told from those before.
-  for (const [name, open] of Object.entries({
-    one: () => [channelCaller({ port })],
-    ten_shared: () => many({}),
-    ten_own: () => many(OWN_POOL),
-  })) {
-    const before = connectionsTo(port);
-    arms[name] = open();
-    for (const channel of arms[name]) await channel.call(small.grpcPath, unframed(small.frame));
-    figures[`${name}_connections`] = connectionsTo(port) - before;
+  for (const [name, channels] of Object.entries(open)) {
+    figures[`${name}_connections`] = await connectionsOf(port, channels);
+    arms[name] = channels(port);
   }
-  // The first arm's connection is the one that shared channels find; alone they would open one, too.
-  figures.ten_shared_connections = Math.max(1, figures.ten_shared_connections!);
   try {
     for (const kb of SIZES_KB) {
       const { grpcPath, frame } = identityRequest((kb * 1024) / 4);
@@ -57,8 +51,7 @@ export async function channelPool({ quick, lab, say }: ExperimentContext): Promi
     figures,
     method:
       `${IN_FLIGHT} requests in flight on one channel, on ${CHANNELS} that share their connections (grpc-js's default) and on ${CHANNELS} with ` +
-      'a connection each, in turn among the channels; prepared messages of 2, 100 and 1000 KB, answered with as much. Connections by the ' +
-      "kernel's table.",
+      'a connection each, in turn among the channels; prepared messages of 2, 100 and 1000 KB, answered with as much. Connections counted by a proxy.',
   };
 }
 
@@ -81,10 +74,20 @@ async function load(channels: readonly Caller[], path: string, message: Buffer, 
   };
 }
 
-/** Established connections whose server's side is `port` here. */
-export function connectionsTo(port: number): number {
-  const local = new RegExp(`^ *\\d+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, '0')} [0-9A-F:]+ 01 `);
-  return ['tcp', 'tcp6']
-    .flatMap((table) => readFileSync(`/proc/net/${table}`, 'latin1').split('\n'))
-    .filter((line) => local.test(line)).length;
+function many(port: number, options: object): Caller[] {
+  return Array.from({ length: CHANNELS }, () => channelCaller({ port }, options));
+}
+
+/** Connections that these channels open when each is used. */
+async function connectionsOf(port: number, open: (port: number) => Caller[]): Promise<number> {
+  const { grpcPath, frame } = identityRequest(16);
+  const proxy = await startProxy({ backend: () => port });
+  const channels = open(proxy.port);
+  try {
+    for (const channel of channels) await channel.call(grpcPath, unframed(frame));
+    return proxy.connections();
+  } finally {
+    for (const channel of channels) channel.close();
+    proxy.close();
+  }
 }
