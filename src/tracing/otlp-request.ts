@@ -62,6 +62,7 @@ export class OtlpRequest {
   begin(): void {
     const writer = this.#writer;
     this.#clock.compare();
+    writer.clear();
     this.#resourceStart = writer.open(1);
     const resource = writer.open(1);
     for (const [key, value] of this.#resource) this.#attribute(1, key, value);
@@ -100,7 +101,7 @@ export class OtlpRequest {
   end(): Buffer {
     this.#writer.close(this.#scopeStart);
     this.#writer.close(this.#resourceStart);
-    return this.#writer.take();
+    return this.#writer.copy();
   }
 
   #link({ traceId, spanId, flags }: SpanLink): void {

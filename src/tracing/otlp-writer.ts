@@ -18,11 +18,14 @@ export class OtlpWriter {
   #bytes = Buffer.allocUnsafeSlow(64 * 1024);
   #at = 0;
 
-  /** What was written, copied; the writer starts anew. */
-  take(): Buffer {
-    const taken = Buffer.from(this.#bytes.subarray(0, this.#at));
+  /** Starts anew. */
+  clear(): void {
     this.#at = 0;
-    return taken;
+  }
+
+  /** A copy of what was written. */
+  copy(): Buffer {
+    return Buffer.from(this.#bytes.subarray(0, this.#at));
   }
 
   /** Begins a message in `field`; hand what it returns to `close`. */

@@ -125,7 +125,7 @@ export class SpanQueue {
   #tellFailing(error: Error, spans: number): void {
     if (this.#lostWhileFailing === undefined) {
       this.#lostWhileFailing = 0;
-      const message = 'spans can not be exported: they are dropped and counted until they can';
+      const message = "spans can't be exported: they are dropped and counted until they can";
       this.#options.log.warn({ reason: error.message }, message);
     }
     this.#lostWhileFailing += spans;

@@ -5,6 +5,7 @@
  * that nothing of the server's own protobuf is trusted.
  */
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { gunzipSync } from 'node:zlib';
 import protobuf from 'protobufjs';
@@ -129,12 +130,13 @@ export interface Collector {
 
 export const TAKE: Answer = (_request, response) => void response.writeHead(200).end();
 
-export async function startCollector(): Promise<Collector> {
+/** A collector on a free port; with `tls` it takes only clients that the authority knows. */
+export async function startCollector(tls?: { cert: Buffer; key: Buffer; ca: Buffer }): Promise<Collector> {
   const spans: Span[] = [];
   const requests: { url: string; headers: IncomingHttpHeaders }[] = [];
   const waiting = new Set<() => void>();
   let answer = TAKE;
-  const server = createServer(async (request, response) => {
+  const take = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     requests.push({ url: request.url!, headers: request.headers });
     const parts: Buffer[] = [];
     for await (const part of request) parts.push(part as Buffer);
@@ -144,7 +146,8 @@ export async function startCollector(): Promise<Collector> {
     }
     answer(request, response);
     for (const look of waiting) look();
-  });
+  };
+  const server = tls === undefined ? createServer(take) : createSecureServer({ ...tls, requestCert: true }, take);
   const sockets = new Set<Socket>();
   server.on('connection', (socket) => {
     sockets.add(socket);
@@ -165,7 +168,7 @@ export async function startCollector(): Promise<Collector> {
     });
   return {
     port,
-    endpoint: `http://127.0.0.1:${port}`,
+    endpoint: `http${tls === undefined ? '' : 's'}://127.0.0.1:${port}`,
     spans,
     requests,
     answer(next) {
