@@ -51,8 +51,12 @@ export function connect(options: ClientOptions): InferenceClient {
   checkNumber('retry.maxBackoffMs', retry?.maxBackoffMs, { least: 0 });
   if (compression !== undefined && compression !== 'none' && compression !== 'gzip')
     throw refusal('compression', compression, "'none' or 'gzip'");
-  if (typeof tls === 'object' && (tls.cert === undefined) !== (tls.key === undefined))
-    throw refusal('tls', tls.cert === undefined ? 'a key alone' : 'a certificate alone', 'both cert and key, or none');
+  if (typeof tls === 'object' && (tls.cert === undefined) !== (tls.key === undefined)) {
+    const [there, missing] = tls.key === undefined ? ['cert', 'key'] : ['key', 'cert'];
+    throw new ClientError('INVALID_ARGUMENT', `tls has a ${there} but no ${missing}, expected both or none`, {
+      local: true,
+    });
+  }
   return protocol === 'grpc' ? createGrpcClient(options) : createRestClient(options);
 }
 
