@@ -29,7 +29,9 @@ const MAX_FAILURES = 0.01;
 
 /** `group` holds at least one cell. */
 export function recommendationOf(group: CellGroup, rounds: number): Recommendation {
-  const sound = group.cells.filter((cell) => cell.answersEqual && cell.failures <= (cell.requests + cell.failures) * MAX_FAILURES);
+  const sound = group.cells.filter(
+    (cell) => cell.answersEqual && cell.failures <= (cell.requests + cell.failures) * MAX_FAILURES,
+  );
   const candidates = sound.length > 0 ? sound : group.cells;
   let tied = notBeaten(candidates, ({ p50Ms }) => p50Ms, rounds);
   tied = notBeaten(tied, ({ p99Ms }) => p99Ms, rounds);
