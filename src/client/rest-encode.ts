@@ -79,7 +79,7 @@ let scratch = new JsonWriter(FIRST_SCRATCH_BYTES);
 /** Numbers by the printer of the base: `JSON.stringify` takes five times as long and prints an FP32 in twice its digits. */
 function printElements(writer: JsonWriter, { name, shape, data }: InputTensor, datatype: Datatype): void {
   if (isBytesData(data)) writer.text(data.map((element, index) => textElement(name, element, index)).join(','));
-  else printData(writer, { name, datatype, shape: [...shape], data: byteView(data) });
+  else printData(writer, { name, datatype, shape, data: byteView(data), binaryDataSize: 0 });
 }
 
 function inputHead({ name, shape }: InputTensor, datatype: Datatype): string {
