@@ -1,7 +1,7 @@
 /**
  * What does gzip make of 500 KB of JSON and of 100 KB of raw tensor, what does it cost, and does gRPC do it unasked?
  *
- * One experiment of `run.ts`. zlib at its default level, on one thread, so that wall time is CPU time. Four kinds of content, because
+ * One experiment of `run.ts`. zlib at its default level, on one thread, in milliseconds of CPU. Four kinds of content, because
  * that decides: random normal numbers (as the article's script makes them, and an embedding's are much like them), a photograph's
  * pixels, the same scaled to 0..1 as a model takes them, and token ids.
  */
@@ -13,7 +13,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import sharp from 'sharp';
 import type { ExperimentResult } from '../../src/bench/results.js';
 import { channelCaller } from './callers.js';
-import { byTurns, type ExperimentContext, randomNormal, type Sample, timeOf } from './experiment.js';
+import { byTurns, cpuTimeOf, type ExperimentContext, randomNormal, type Sample } from './experiment.js';
 import { shortest } from './payloads.js';
 
 const KB = 1024;
@@ -38,8 +38,8 @@ export async function gzip({ quick, say }: ExperimentContext): Promise<Experimen
     figures[`${name}_bytes`] = body.length;
     figures[`${name}_gzip_bytes`] = small.length;
     arms[name] = async () => ({
-      deflate_ms: timeOf(() => gzipSync(body), forMs),
-      inflate_ms: timeOf(() => gunzipSync(small), forMs),
+      deflate_ms: cpuTimeOf(() => gzipSync(body), forMs),
+      inflate_ms: cpuTimeOf(() => gunzipSync(small), forMs),
     });
     say(`${name.padEnd(12)} ${(body.length / KB).toFixed(0)} KB -> ${(small.length / KB).toFixed(0)} KB`);
   }

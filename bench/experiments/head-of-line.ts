@@ -4,8 +4,9 @@
  * One experiment of `run.ts`. Fast requests of 2 KB, one every 10 ms whatever became of those
  * before, alone and beside slow ones: `slow` computes for more than a tenth
  * of a second in one worker, the other worker is free. On one HTTP/2 connection, on one of HTTP/1.1 and on six, with one slow request
- * under way all the time and with six. Then beside a transfer of 10 MB each way, on its connection and on one of their own: multiplexed
- * streams share one TCP connection's bytes.
+ * under way all the time and with six. Then beside a transfer of 10 MB each way: multiplexed
+ * streams share one TCP connection's bytes. All of it with the slow ones on a connection of their own as well, since they take from the
+ * fast ones what cores they have, too.
  */
 import type { ExperimentResult } from '../../src/bench/results.js';
 import { type Caller, http2Caller, restCaller } from './callers.js';
@@ -41,7 +42,7 @@ export async function headOfLine({ quick, lab, say }: ExperimentContext): Promis
     h1_one: { fast: open.one, beside: open.one, send: rest },
     h1_six: { fast: open.six, beside: open.six, send: rest },
   } satisfies Record<string, Arm>;
-  const forMs = quick ? 300 : 1200;
+  const forMs = quick ? 250 : 500;
   const fast = identityRequest(512);
   const slow = computeRequest('slow');
   const large = identityRequest(LARGE_BYTES / 4);
@@ -61,12 +62,14 @@ export async function headOfLine({ quick, lab, say }: ExperimentContext): Promis
         h1_one_one_slow: with_(arms.h1_one, slow, 1),
         h1_six_one_slow: with_(arms.h1_six, slow, 1),
         h2_six_slow: with_(arms.h2, slow, 6),
+        h2_own_connection_one_slow: with_(arms.h2_own_connection, slow, 1),
+        h2_own_connection_six_slow: with_(arms.h2_own_connection, slow, 6),
         h1_six_six_slow: with_(arms.h1_six, slow, 6),
         h2_large: with_(arms.h2, large, 1),
         h2_own_connection_large: with_(arms.h2_own_connection, large, 1),
         h1_six_large: with_(arms.h1_six, large, 1),
       },
-      { rounds: quick ? 1 : 3, warm: true },
+      { rounds: quick ? 1 : 5, warm: true },
     );
     say(
       `fast p50 alone ${figures.h2_alone_p50_ms!.toFixed(1)} ms; beside a slow one of ${figures.h2_one_slow_other_ms!.toFixed(0)} ms: ` +

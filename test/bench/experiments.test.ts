@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { afterAll, expect, test } from 'vitest';
-import { byTurns, quantile, randomNormal, timeOf } from '../../bench/experiments/experiment.js';
+import { byTurns, cpuTimeOf, quantile, randomNormal, timeOf } from '../../bench/experiments/experiment.js';
 import { http2Frames } from '../../bench/experiments/hpack.js';
 import { shortest } from '../../bench/experiments/payloads.js';
 import { runExperiments } from '../../bench/experiments/run.js';
@@ -39,6 +39,8 @@ test('what is timed is called at least once', () => {
   let calls = 0;
   expect(timeOf(() => ++calls, 0)).toBeGreaterThan(0);
   expect(calls).toBe(1);
+  expect(cpuTimeOf(() => ++calls, 0)).toBeGreaterThanOrEqual(0);
+  expect(calls).toBe(2);
 });
 
 test('a quantile is one of the numbers', () => {
