@@ -14,6 +14,8 @@ export interface MatrixPlan {
   readonly zipCallers: number;
   readonly rounds: number;
   readonly msPerRound: number;
+  /** After so long no more cells are begun. */
+  readonly cellsWithinMs: number;
   /** Rounds of the token streams. */
   readonly streamRounds: number;
   /** Of the comparison with h2load. */
@@ -27,7 +29,8 @@ export function matrixPlan(quick: boolean): MatrixPlan {
         concurrencies: [1, 8],
         zipCallers: 1,
         rounds: 2,
-        msPerRound: 150,
+        msPerRound: 120,
+        cellsWithinMs: 90_000,
         streamRounds: 3,
         independent: { rounds: 3, msPerRound: 300 },
       }
@@ -37,6 +40,7 @@ export function matrixPlan(quick: boolean): MatrixPlan {
         zipCallers: 8,
         rounds: 4,
         msPerRound: 500,
+        cellsWithinMs: Number.POSITIVE_INFINITY,
         streamRounds: 9,
         independent: { rounds: 7, msPerRound: 1000 },
       };
@@ -55,15 +59,20 @@ const ZIPPED: readonly ArmSpec[] = [
 /** Below it a body is a few packets whatever is done to it. */
 const ZIP_FROM_KB = 100;
 
-/** Every model and size by every arm, by so many callers. */
+/** Every model and size by every arm, by so many callers; few callers first. */
 export function closedCells({ sizesKb, concurrencies, zipCallers }: MatrixPlan): CellSpec[] {
-  return payloads(sizesKb).flatMap((payload) =>
-    concurrencies.flatMap((concurrency) => {
+  return concurrencies.flatMap((concurrency) =>
+    payloads(sizesKb).flatMap((payload) => {
       const zips = payload.payloadKb! >= ZIP_FROM_KB && concurrency <= zipCallers;
       const load: Load = { kind: 'closed', concurrency };
       return [...PLAIN, ...(zips ? ZIPPED : [])].map((arm) => ({ payload, arm, load }));
     }),
   );
+}
+
+/** How many cells `openCells` makes where everything was answered. */
+export function openCount({ sizesKb }: MatrixPlan): number {
+  return MATRIX_MODELS.length * sizesKb.length * PLAIN.length;
 }
 
 /** Of what the slowest arm can answer at most. */

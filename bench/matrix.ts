@@ -7,20 +7,20 @@
 import { cpSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { environmentOf } from '../src/bench/environment.js';
-import { startLoad } from '../src/bench/load.js';
 import { ProgressLine } from '../src/bench/progress-line.js';
 import { makeOutputDirectory, writeReportFiles } from '../src/bench/report-files.js';
 import { resultsTable } from '../src/bench/report-table.js';
-import type { BenchResults, CellResult, StreamResult } from '../src/bench/results.js';
-import { type CellSpec, type Progress, runCells } from '../src/bench/run-cells.js';
+import type { BenchResults, StreamResult } from '../src/bench/results.js';
+import type { Progress } from '../src/bench/run-cells.js';
 import { runStreams } from '../src/bench/streams.js';
 import { verdict } from '../src/bench/verdict.js';
 import { verdictText } from '../src/bench/verdict-text.js';
 import { canPin, cpuHalves, pinnedTo } from './affinity.js';
 import { runExperiments } from './experiments/run.js';
-import { closedCells, type MatrixPlan, matrixPlan, openCells } from './matrix-cells.js';
+import { matrixPlan } from './matrix-cells.js';
 import { matrixFigures } from './matrix-figures.js';
 import { checkIndependently } from './matrix-independent.js';
+import { measureCells } from './matrix-measure.js';
 import { writeMatrixModels } from './matrix-models.js';
 import { startTensorwire, workDirectory } from './peer.js';
 import { cpuTime } from './process-cpu.js';
@@ -71,7 +71,14 @@ export async function measureMatrix(quick: boolean): Promise<BenchResults> {
       'The models do not batch, so that no arm is helped by how its requests arrive together.',
     ];
     const { name, version } = (await (await fetch(`${http}/v2`)).json()) as { name: string; version: string };
-    const cells = await measureCells(plan, { grpc, http, serverCpuUs, cpus: load, notes, progress });
+    const target = { grpc: { address: grpc }, http: { url: http } };
+    const cells = await measureCells(plan, {
+      target,
+      serverCpuUs,
+      cpus: canPin() ? load : undefined,
+      onNote: (note) => notes.push(note),
+      progress,
+    });
     const streams = await pinnedTo(load, () =>
       runStreams({
         grpc,
@@ -83,7 +90,6 @@ export async function measureMatrix(quick: boolean): Promise<BenchResults> {
       }),
     );
     progress.show({ done: 99, total: 100, what: 'percent, h2load on one cell per protocol', secondsLeft: undefined });
-    const target = { grpc: { address: grpc }, http: { url: http } };
     const independent = await checkIndependently(target, pid, plan.independent);
     progress.end();
     return {
@@ -103,63 +109,6 @@ export async function measureMatrix(quick: boolean): Promise<BenchResults> {
     progress.end();
     await stop();
   }
-}
-
-interface Surroundings {
-  readonly grpc: string;
-  readonly http: string;
-  readonly serverCpuUs: () => number;
-  readonly cpus: readonly number[];
-  readonly notes: string[];
-  readonly progress: ProgressLine;
-}
-
-/** Closed loops first: they say at which rate the open ones should run. */
-async function measureCells(
-  plan: MatrixPlan,
-  { grpc, http, serverCpuUs, cpus, notes, progress }: Surroundings,
-): Promise<CellResult[]> {
-  const target = { grpc: { address: grpc }, http: { url: http } };
-  const runner = await startLoad(target, { processes: 1, ...(canPin() && { cpus }) });
-  const options = {
-    rounds: plan.rounds,
-    warmUpRounds: 1,
-    msPerRound: plan.msPerRound,
-    serverCpuUs,
-    onNote: (note: string) => notes.push(note),
-  };
-  try {
-    const closed = closedCells(plan);
-    const openCount = openCountOf(closed, plan);
-    const first = await runCells(runner, closed, {
-      ...options,
-      onProgress: (state) => progress.show({ ...state, ...ahead(state, openCount) }),
-    });
-    const open = openCells(plan, first);
-    const second = await runCells(runner, open, {
-      ...options,
-      onProgress: (state) =>
-        progress.show({ ...state, done: state.done + first.length, total: state.total + first.length }),
-    });
-    return [...first, ...second];
-  } finally {
-    await runner.close();
-  }
-}
-
-/** One open loop for every arm and payload that one caller asks without compression. */
-function openCountOf(closed: readonly CellSpec[], { concurrencies }: MatrixPlan): number {
-  return closed.filter(({ arm, load }) => !arm.gzip && load.kind === 'closed' && load.concurrency === concurrencies[0])
-    .length;
-}
-
-/** Counts the cells that come after those of `state`, at its pace. */
-function ahead({ done, total, secondsLeft }: Progress, more: number): Pick<Progress, 'total' | 'secondsLeft'> {
-  const left = total - done;
-  return {
-    total: total + more,
-    secondsLeft: secondsLeft === undefined || left <= 0 ? secondsLeft : secondsLeft * (1 + more / left),
-  };
 }
 
 function streamProgress(share: number, way: StreamResult['way']): Progress {

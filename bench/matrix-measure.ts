@@ -1,0 +1,76 @@
+/**
+ * Measures the cells of the matrix, closed loops before open ones, and ends in time: a quick run on a busy machine leaves cells out.
+ *
+ * Used by `matrix.ts`. Owns the order, in which what matters most comes first, and what is told meanwhile.
+ */
+import { startLoad } from '../src/bench/load.js';
+import type { LoadTarget } from '../src/bench/load-types.js';
+import type { ProgressLine } from '../src/bench/progress-line.js';
+import type { CellResult } from '../src/bench/results.js';
+import { type CellSpec, type Progress, runCells } from '../src/bench/run-cells.js';
+import { closedCells, type MatrixPlan, openCells, openCount } from './matrix-cells.js';
+
+export interface MatrixSurroundings {
+  readonly target: LoadTarget;
+  readonly serverCpuUs: () => number;
+  /** For the client; left out = anywhere. */
+  readonly cpus: readonly number[] | undefined;
+  readonly onNote: (note: string) => void;
+  readonly progress: ProgressLine;
+}
+
+/** Results in the order of the cells. */
+export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroundings): Promise<CellResult[]> {
+  const { target, serverCpuUs, cpus, progress } = surroundings;
+  const runner = await startLoad(target, { processes: 1, ...(cpus && { cpus }) });
+  const began = performance.now();
+  const closed = closedCells(plan);
+  const total = closed.length + openCount(plan);
+  // Each part asks every arm once before it measures, and says each time what it can't ask.
+  const told = new Set<string>();
+  const tell = (note: string): void => {
+    if (!told.has(note)) surroundings.onNote(note);
+    told.add(note);
+  };
+  let done = 0;
+  let leftOut = 0;
+  const show = ({ done: ofPart, what }: Progress): void => {
+    const seconds = (performance.now() - began) / 1000;
+    const all = done + ofPart;
+    progress.show({ done: all, total, what, secondsLeft: all === 0 ? undefined : (seconds / all) * (total - all) });
+  };
+  const measure = async (cells: readonly CellSpec[]): Promise<CellResult[]> => {
+    const results: CellResult[] = [];
+    for (const part of partsOf(cells)) {
+      if (performance.now() - began > plan.cellsWithinMs) leftOut += part.length;
+      else {
+        const { rounds, msPerRound } = plan;
+        const options = { rounds, warmUpRounds: 1, msPerRound, serverCpuUs, onNote: tell, onProgress: show };
+        results.push(...(await runCells(runner, part, options)));
+      }
+      done += part.length;
+    }
+    return results;
+  };
+  try {
+    const first = await measure(closed);
+    const results = [...first, ...(await measure(openCells(plan, first)))];
+    if (leftOut > 0) tell(`${leftOut} of ${total} cells are left out, as the time of a quick run was over.`);
+    return results;
+  } finally {
+    await runner.close();
+  }
+}
+
+/** Cells in a row that have the model and payload in common, and are closed loops of so many callers or open ones. */
+function partsOf(cells: readonly CellSpec[]): CellSpec[][] {
+  const parts = new Map<string, CellSpec[]>();
+  for (const cell of cells) {
+    const { payload, load } = cell;
+    const key = `${payload.model} ${payload.payloadKb} ${load.kind === 'closed' ? load.concurrency : 'open'}`;
+    const part = parts.get(key);
+    if (part) part.push(cell);
+    else parts.set(key, [cell]);
+  }
+  return [...parts.values()];
+}
