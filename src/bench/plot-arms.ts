@@ -8,7 +8,7 @@ import { byteSize, digits, factor, milliseconds } from './figures.js';
 import type { Figure, Panel } from './plot-figure.js';
 import { fillLegend, type Row, rowPanel, type Segment } from './plot-rows.js';
 import { armColour, INK, PAPER, PHASE_KINDS, type PhaseKind, phaseKind } from './plot-style.js';
-import { armName, type CellResult } from './results.js';
+import { armName, type CellResult, type PhaseResult } from './results.js';
 import { element } from './svg.js';
 
 export interface LoadFigure {
@@ -27,7 +27,7 @@ export function budgetFigures(model: string, cells: readonly CellResult[]): Load
     return {
       title: `${model}: latency budget, ${load}`,
       description:
-        'Where the mean time of a request goes, in order of time. Phases are measured at the client and, as its server-timing tells them, at the server; the hatched part is the wait that neither side’s stamps saw: wire, kernels, queues of event loops.',
+        'Where the mean time of a request goes, in order of time. Phases are measured at the client and, as its server-timing tells them, at the server; the hatched part is the wait that neither side’s stamps saw: wire, kernels, queues of event loops, and the server itself where it tells nothing.',
       legend: kinds.map((kind) => fillLegend(PHASE_KINDS[kind].label, PHASE_KINDS[kind].fill)),
       columns: 2,
       panels: byPayload(own, 'mean time of a request (ms)', 'linear', (cell) => ({
@@ -55,11 +55,17 @@ function budgetSegments(cell: CellResult): (Segment & { kind: PhaseKind })[] {
   const phases = cell.phases
     .filter(({ meanMs }) => meanMs > 0)
     .map((phase) =>
-      segment(phaseKind(phase), `${phase.side === 'between' ? '' : `${phase.side} `}${phase.name}`, phase.meanMs),
+      segment(kindOf(phase, cell), `${phase.side === 'between' ? '' : `${phase.side} `}${phase.name}`, phase.meanMs),
     );
   const rest = cell.meanMs - end;
   // Less than this is rounding and the time between two stamps.
   return rest > cell.meanMs * 0.001 ? [...phases, segment('rest', 'not in any phase', rest)] : phases;
+}
+
+/** Where a server tells no phases, what was not seen is the server, too. */
+function kindOf(phase: PhaseResult, { phases }: CellResult): PhaseKind {
+  const kind = phaseKind(phase);
+  return kind === 'transit' && !phases.some(({ side }) => side === 'server') ? 'unseen' : kind;
 }
 
 /** One for each load. */

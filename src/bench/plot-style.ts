@@ -63,6 +63,7 @@ export const PHASE_KINDS = {
   compute: { label: 'compute', fill: GREEN },
   serverEncode: { label: 'server encode', fill: ORANGE },
   transit: { label: 'transit: seen by neither side', fill: 'url(#transit)' },
+  unseen: { label: 'server and transit: the server tells no phases', fill: 'url(#transit)' },
   read: { label: 'read', fill: '#c4c4c4' },
   clientDecode: { label: 'client decode', fill: SKY },
   retry: { label: 'earlier tries', fill: BLACK },

@@ -48,8 +48,9 @@ function throughput({ load, perSecond }: CellResult): string {
 
 /** One payload: a row for each phase in order of time, a column for each arm, what nobody saw in rows of its own. */
 export function budgetTable({ cells }: CellGroup): string {
+  const told = cells.some(({ phases }) => phases.some(({ side }) => side === 'server'));
   const rows = phaseOrder(cells).map((key) => [
-    phaseLabel(key),
+    phaseLabel(key, told),
     ...cells.map((cell) => digits(cell.phases.find((phase) => keyOf(phase) === key)?.meanMs)),
   ]);
   const sums = cells.map(({ phases }) => phases.reduce((sum, { meanMs }) => sum + (isFigure(meanMs) ? meanMs : 0), 0));
@@ -88,6 +89,9 @@ function keyOf({ side, name }: PhaseResult): string {
   return `${side} ${name}`;
 }
 
-function phaseLabel(key: string): string {
-  return key.startsWith('between ') ? `*${key.slice('between '.length)}: seen by neither side*` : key;
+function phaseLabel(key: string, told: boolean): string {
+  if (!key.startsWith('between ')) return key;
+  return told
+    ? `*${key.slice('between '.length)}: seen by neither side*`
+    : '*server and transit: the server tells no phases*';
 }

@@ -75,7 +75,7 @@ function serialized({ serialization }: Verdict): string[] {
   if (!most) return [];
   const alerts = json.filter(({ level }) => level === 'alert').length;
   return [
-    `Serialization takes up to ${percent(most.share)} of REST JSON’s latency (${plainName(most.model)}, ${most.payload.label}, ${loadLabel(most.load)}), and 30 % or more in ${alerts} of ${json.length} cells.`,
+    `${most.bothSides ? 'Serialization' : 'The client’s part of serialization'} takes up to ${percent(most.share)} of REST JSON’s latency (${plainName(most.model)}, ${most.payload.label}, ${loadLabel(most.load)}), and 30 % or more in ${alerts} of ${json.length} cells.`,
   ];
 }
 

@@ -76,21 +76,20 @@ function crossed({ crossovers }: Verdict, width: number): string {
 
 function changed({ changes }: Verdict): string {
   if (changes.length === 0) return '';
-  const rows = changes.map(({ model, load, payload, encoding, protocol, encodingPart }) => [
+  // Where nothing has binary tensors over REST, both changes at once are all there is.
+  const apart = changes.some(({ encoding, protocol }) => encoding || protocol);
+  const rows = changes.map(({ model, load, payload, encoding, protocol, both, encodingPart }) => [
     shortName(model),
     loadLabel(load),
     payload.label,
-    stepWords(encoding),
-    stepWords(protocol),
-    partWords(encodingPart),
+    ...(apart ? [stepWords(encoding), stepWords(protocol), partWords(encodingPart)] : [stepWords(both)]),
   ]);
+  const heads = ['JSON to binary,\nstill REST', 'REST to gRPC,\nstill binary', 'Encoding’s part\nof both'];
   const columns = [
     { head: 'Model Type', left: true },
     { head: 'Load', left: true },
     { head: 'Payload' },
-    { head: 'JSON to binary,\nstill REST' },
-    { head: 'REST to gRPC,\nstill binary' },
-    { head: 'Encoding’s part\nof both' },
+    ...(apart ? heads : ['REST JSON\nto gRPC raw']).map((head) => ({ head })),
   ];
   return `${plainHeading('Another encoding against another protocol (p50)')}\n${plainTable(columns, [rows])}`;
 }

@@ -107,6 +107,12 @@ test('bars of the budget are as long as their phases, the part outside of all ph
   expect(texts(svg)).toContain('not in any phase');
 });
 
+test('what a server does that tells no phases is not called transit alone', () => {
+  const svg = plotOf('budget-m-c1.svg', plots(benchResults({ models: ['m'], sizesKb: [2], serverTells: false })));
+  expect(texts(svg)).toContain('server and transit: the server tells no phases');
+  expect(texts(svg)).not.toContain('transit: seen by neither side');
+});
+
 test('an arm has one colour wherever it is drawn', () => {
   const colours = (file: string) => new Set(attributes(plotOf(file), 'fill'));
   for (const file of ['latency-llm_token.svg', 'bytes-llm_token.svg', 'percentiles-llm_token-c1.svg']) {

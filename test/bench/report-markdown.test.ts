@@ -89,6 +89,12 @@ test('the budget of a payload has all phases and what neither side saw, and come
   });
 });
 
+test('the budget of a server that tells no phases says that its work is in what was not seen', () => {
+  const text = markdownReport(benchResults({ models: ['m'], serverTells: false }), []);
+  expect(text).toContain('*server and transit: the server tells no phases*');
+  expect(text).not.toContain('*transit: seen by neither side*');
+});
+
 test('names and notes can’t break the report', () => {
   const hostile = {
     ...benchResults({ models: ['a|b`c\n# d<script>'], sizesKb: [2, 10], loads: LOADS.slice(0, 1) }),

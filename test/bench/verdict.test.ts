@@ -164,6 +164,21 @@ test('the text tells all reasons of a short run, and what to take of a long one'
   ).toHaveLength(15);
 });
 
+test('without binary tensors over REST the text compares JSON with gRPC, and without the server’s part says so', () => {
+  const arms = ARMS.filter(({ encoding, gzip }) => !gzip && encoding !== 'rest_binary');
+  const results = benchResults({
+    models: ['m'],
+    sizesKb: [2, 1000],
+    loads: LOADS.slice(0, 1),
+    arms,
+    serverTells: false,
+  });
+  const text = verdictText(verdict(results));
+  expect(text).toMatch(/m +1 at a time +1000 KB +saves \d+\.\d ms \(\d+ %\)/);
+  expect(text).not.toContain('still REST');
+  expect(text).toContain('The client’s part of serialization takes up to');
+});
+
 test('no line of the text is wider than the terminal', () => {
   const text = verdictText(verdict(benchResults()), { width: 120 });
   expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(120);
