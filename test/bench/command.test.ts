@@ -89,6 +89,37 @@ test('a request from a file is sent as it is', { timeout: 60_000 }, async () => 
   );
 });
 
+test('both doors may want certificates', { timeout: 60_000 }, async () => {
+  const pem = (name: string) => join(import.meta.dirname, '../fixtures/tls', name);
+  const repository = temporaryDirectory();
+  const fixed = addSubModel('INT32', [16], { batching: false });
+  writeModel(repository, 'fixed', { config: 'max_batch_size: 0\n', versions: { 1: fixed } });
+  const tls = ['http', 'grpc'].flatMap((door) => [
+    `--${door}-use-ssl-mutual`,
+    ...['--server-cert', '--server-key', '--root-cert'].flatMap((option, index) => [
+      option.replace('--', `--${door}-`),
+      pem(['server.pem', 'server.key', 'authority.pem'][index]!),
+    ]),
+  ]);
+  const secure = await startServer({ repository, args: tls });
+  try {
+    const own = ['--grpc', `localhost:${secure.grpcPort}`, '--http', `https://localhost:${secure.httpPort}`];
+    const client = ['--ca', pem('authority.pem'), '--cert', pem('client.pem'), '--key', pem('client.key')];
+    const { code, stdout, stderr } = await bench(...own, ...client, '--model', 'fixed', '--json', ...SHORT);
+    expect(stderr).not.toContain('tensorwire bench:');
+    expect(code).toBe(0);
+    const { cells } = JSON.parse(stdout) as BenchResults;
+    expect(cells.map(({ arm, failures }) => [arm.encoding, failures])).toEqual([
+      ['rest_json', 0],
+      ['rest_binary', 0],
+      ['grpc_raw', 0],
+      ['grpc_typed', 0],
+    ]);
+  } finally {
+    await secure.stop();
+  }
+});
+
 test('what is wrong is one line', { timeout: 60_000 }, async () => {
   const line = async (...args: string[]) => {
     const { code, stdout, stderr } = await bench(...args);
