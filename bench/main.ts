@@ -12,6 +12,7 @@ import { matrix } from './matrix.js';
 import { overhead } from './overhead.js';
 import { preprocess } from './preprocess.js';
 import { rest } from './rest.js';
+import { restJson } from './rest-json.js';
 import { BenchError, type BenchOptions, printResult, say } from './result.js';
 import { start } from './start.js';
 import { stream } from './stream.js';
@@ -25,6 +26,7 @@ const BENCHES = [
   matrix,
   floor,
   rest,
+  restJson,
   overhead,
   batching,
   start,
