@@ -9,7 +9,6 @@ import {
   connect,
   constants,
   type IncomingHttpHeaders,
-  type OutgoingHttpHeaders,
 } from 'node:http2';
 import { decodeInferResponse } from '../client/grpc-decode.js';
 import { FRAME_HEAD_BYTES, type GrpcEncoding, measureInferRequest } from '../client/grpc-encode.js';
@@ -62,8 +61,9 @@ function openSession(url: URL, { socket }: CountedSocket): Promise<ClientHttp2Se
 
 function ignore(): void {}
 
-function requestHeaders({ host, protocol }: URL, { arm }: Asked): OutgoingHttpHeaders {
-  return {
+/** Names and values in turns: node:http2 sends such a list as it is, a tenth of a small call cheaper than an object. */
+function requestHeaders({ host, protocol }: URL, { arm }: Asked): readonly string[] {
+  const headers = {
     ':method': 'POST',
     ':scheme': protocol.slice(0, -1),
     ':authority': host,
@@ -73,20 +73,21 @@ function requestHeaders({ host, protocol }: URL, { arm }: Asked): OutgoingHttpHe
     'grpc-accept-encoding': 'identity,gzip',
     ...(arm.gzip ? { 'grpc-encoding': 'gzip' } : {}),
   };
+  return Object.entries(headers).flat();
 }
 
 class H2Transport implements Transport {
   readonly capacity: number;
   readonly #sessions: readonly ClientHttp2Session[];
   readonly #sockets: readonly CountedSocket[];
-  readonly #headers: OutgoingHttpHeaders;
+  readonly #headers: readonly string[];
   readonly #encoding: GrpcEncoding;
   readonly #gzip: boolean;
 
   constructor(
     sessions: readonly ClientHttp2Session[],
     sockets: readonly CountedSocket[],
-    headers: OutgoingHttpHeaders,
+    headers: readonly string[],
     { arm }: Asked,
   ) {
     this.capacity = sessions.length * STREAMS;
