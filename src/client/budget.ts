@@ -43,7 +43,10 @@ export interface Budget {
   readonly phases: readonly BudgetPhase[];
   /** What the server says it took from first byte to encoded reply; undefined where it told nothing. */
   readonly serverMs: number | undefined;
-  /** Bytes of the message each way, as on the wire (compressed where it was), without headers and framing of the transport. */
+  /**
+   * Bytes of the message each way, as on the wire (compressed where it was), without headers and framing of the transport. Over gRPC those
+   * before compression: what grpc-js makes of them is not to be seen.
+   */
   readonly requestBytes: number;
   readonly responseBytes: number;
 }

@@ -12,6 +12,7 @@ import { AnswerStream } from './grpc-stream.js';
 import { type Tried, tries } from './grpc-tries.js';
 import { CallScope } from './rest-scope.js';
 import { DEFAULT_RETRY, type RetryPolicy } from './retry.js';
+import { traceHeaders } from './trace-context.js';
 import type { CallOptions, ClientOptions } from './types.js';
 
 const DEFAULT_TIMEOUT_MS = 60_000;
@@ -22,6 +23,11 @@ export interface UnaryCall<Answer> {
   readonly path: string;
   readonly message: OutgoingMessage;
   readonly decode: (bytes: Buffer) => Answer;
+}
+
+export interface SmallOptions extends CallOptions {
+  /** It is not tried again, whatever the client's options say. */
+  readonly isOnce?: boolean;
 }
 
 export class GrpcCalls {
@@ -41,6 +47,7 @@ export class GrpcCalls {
     this.#channels = new GrpcChannels(options);
   }
 
+  /** Resolves when the calls under way are over and all connections closed. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -55,6 +62,7 @@ export class GrpcCalls {
     this.#channels.close();
   }
 
+  /** A call that somebody else ends by `end`. Throws a local FAILED_PRECONDITION once the client is closed. */
   begin({ timeoutMs, signal }: CallOptions): CallScope {
     if (this.#closing) throw refusal('FAILED_PRECONDITION', 'the client is closed');
     const scope = new CallScope(timeoutMs ?? this.#options.timeoutMs ?? DEFAULT_TIMEOUT_MS, signal);
@@ -68,6 +76,7 @@ export class GrpcCalls {
     if (this.#scopes.size === 0) this.#idle?.();
   }
 
+  /** Does `work` for a call that ends with it. */
   async run<Result>(options: CallOptions, work: (scope: CallScope) => Promise<Result>): Promise<Result> {
     const scope = this.begin(options);
     try {
@@ -77,7 +86,8 @@ export class GrpcCalls {
     }
   }
 
-  small<Answer>(method: SmallMethod<Answer>, request: object, options: CallOptions = {}): Promise<Answer> {
+  /** A call of one of the small methods. */
+  small<Answer>(method: SmallMethod<Answer>, request: object, options: SmallOptions = {}): Promise<Answer> {
     return this.run(options, async (scope) => {
       const { path, decode } = method;
       const tried = await this.unary({ path, message: method.encode(request), decode }, options, scope);
@@ -85,6 +95,7 @@ export class GrpcCalls {
     });
   }
 
+  /** One message there, one back, with all tries. */
   unary<Answer>(
     { path, message, decode }: UnaryCall<Answer>,
     options: CallOptions,
@@ -95,21 +106,26 @@ export class GrpcCalls {
   }
 
   #tries<Reply>(
-    options: CallOptions,
+    options: SmallOptions,
     scope: CallScope,
     attemptOn: (channel: Channel) => Promise<Reply>,
   ): Promise<Tried<Reply>> {
-    return tries({ channels: this.#channels, scope, isGzip: this.isGzip(options), retry: this.#retry }, attemptOn);
+    const retry = options.isOnce ? { ...this.#retry, attempts: 1 } : this.#retry;
+    return tries({ channels: this.#channels, scope, isGzip: this.isGzip(options), retry }, attemptOn);
   }
 
   isGzip({ compression = this.#options.compression }: CallOptions): boolean {
     return compression === 'gzip';
   }
 
+  /** The client's own, the trace that the caller is in, and the call's. */
   #metadataOf({ headers }: CallOptions): Metadata {
-    return headers === undefined ? this.#metadata : withHeaders(this.#metadata.clone(), headers);
+    const trace = traceHeaders();
+    if (headers === undefined && Object.keys(trace).length === 0) return this.#metadata;
+    return withHeaders(withHeaders(this.#metadata.clone(), trace), headers);
   }
 
+  /** A stream that the server has begun to answer, with all tries until then. */
   open(message: OutgoingMessage, options: CallOptions, scope: CallScope): Promise<Tried<AnswerStream>> {
     const metadata = withHeaders(this.#metadataOf(options).clone(), STREAM_ERRORS);
     return this.#tries(options, scope, async (channel) => {

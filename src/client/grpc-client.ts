@@ -153,10 +153,12 @@ class GrpcClient implements InferenceClient {
   }
 
   async #facts(name: string, version: string): Promise<ModelFacts> {
+    // The request itself is tried again where this can't be had.
+    const options = { isOnce: true };
     const [metadata, optional] = await Promise.all([
-      this.modelMetadata(name, version),
+      this.#calls.small(methods.modelMetadata, { name, version }, options),
       // Triton's extension: others don't tell.
-      this.#calls.small(methods.optionalInputs, { name, version }).catch(() => undefined),
+      this.#calls.small(methods.optionalInputs, { name, version }, options).catch(() => undefined),
     ]);
     return { metadata, optional };
   }
