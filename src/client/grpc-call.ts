@@ -6,9 +6,9 @@
  * each whole message (inflated already), the status. Not seen: the first byte of a message, and sizes on the wire of compressed ones.
  */
 import { type Channel, Metadata, type StatusObject, status } from '@grpc/grpc-js';
+import type { CallScope } from './call-scope.js';
 import { ClientError, type ClientErrorCode } from './client-error.js';
 import type { InferMessage } from './grpc-encode.js';
-import type { CallScope } from './rest-scope.js';
 
 /** A message to send: grpc-js asks for its length and has it copied into the frame. */
 export type OutgoingMessage = Buffer | InferMessage;

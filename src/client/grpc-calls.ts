@@ -4,13 +4,13 @@
  * Owned by `grpc-client.ts`, which knows what messages mean. Owns the connections; closing waits for the calls under way.
  */
 import { type Channel, Metadata } from '@grpc/grpc-js';
+import { CallScope } from './call-scope.js';
 import { ClientError } from './client-error.js';
 import { callUnary, type OutgoingMessage, type UnaryReply } from './grpc-call.js';
 import { GrpcChannels } from './grpc-channels.js';
 import { MODEL_STREAM_INFER, type SmallMethod } from './grpc-methods.js';
 import { AnswerStream } from './grpc-stream.js';
 import { type Tried, tries } from './grpc-tries.js';
-import { CallScope } from './rest-scope.js';
 import { DEFAULT_RETRY, type RetryPolicy } from './retry.js';
 import { traceHeaders } from './trace-context.js';
 import type { CallOptions, ClientOptions } from './types.js';

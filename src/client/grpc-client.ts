@@ -7,6 +7,7 @@
  */
 import { createAnswer, type DecodedAnswer } from './answer.js';
 import type { Budget } from './budget.js';
+import type { CallScope } from './call-scope.js';
 import { ClientError } from './client-error.js';
 import { GrpcCalls } from './grpc-calls.js';
 import { decodeInferResponse, decodeStreamResponse } from './grpc-decode.js';
@@ -18,7 +19,6 @@ import type { AnswerStream } from './grpc-stream.js';
 import type { Tried } from './grpc-tries.js';
 import { MetadataCache } from './metadata-cache.js';
 import type { ModelFacts } from './request-check.js';
-import type { CallScope } from './rest-scope.js';
 import type {
   CallOptions,
   ClientOptions,

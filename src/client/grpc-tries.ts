@@ -5,9 +5,9 @@
  * else may be tried again says `retry.ts`.
  */
 import type { Channel } from '@grpc/grpc-js';
+import type { CallScope } from './call-scope.js';
 import { clientErrorOf, TryError } from './grpc-call.js';
 import { type GrpcChannels, isOutOfReach } from './grpc-channels.js';
-import type { CallScope } from './rest-scope.js';
 import { nextTry, parsePushback, type RetryPolicy } from './retry.js';
 
 export interface TryOptions {

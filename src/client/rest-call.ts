@@ -7,10 +7,10 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { promisify } from 'node:util';
 import { gunzip, gzip, inflate } from 'node:zlib';
+import type { CallScope } from './call-scope.js';
 import { ClientError } from './client-error.js';
 import type { Address, Connections } from './rest-connections.js';
 import { type BodySink, Exchange, type RestAnswer, type RestFailure } from './rest-exchange.js';
-import type { CallScope } from './rest-scope.js';
 import { codeOfStatus, messageOf, parseRetryAfter } from './rest-status.js';
 import { nextTry, type RetryPolicy } from './retry.js';
 

@@ -6,6 +6,7 @@
  */
 import { createAnswer } from './answer.js';
 import { type Budget, budgetOf, parseServerTiming } from './budget.js';
+import { CallScope } from './call-scope.js';
 import { ClientError } from './client-error.js';
 import { MetadataCache } from './metadata-cache.js';
 import type { ModelFacts } from './request-check.js';
@@ -22,7 +23,6 @@ import {
   parseOptionalInputs,
   parseServerMetadata,
 } from './rest-metadata.js';
-import { CallScope } from './rest-scope.js';
 import { createGeneratedStream } from './rest-stream.js';
 import { DEFAULT_RETRY, type RetryPolicy } from './retry.js';
 import { traceHeaders } from './trace-context.js';

@@ -7,12 +7,12 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { type Budget, budgetOf, parseServerTiming } from './budget.js';
+import type { CallScope } from './call-scope.js';
 import { ClientError } from './client-error.js';
 import type { CallResult } from './rest-call.js';
 import { EventReader } from './rest-events.js';
 import type { BodySink, RestFailure } from './rest-exchange.js';
 import { generatedText } from './rest-metadata.js';
-import type { CallScope } from './rest-scope.js';
 import type { GeneratedPiece, GeneratedStream } from './types.js';
 
 /** A reader this many events behind holds the connection back. */
