@@ -23,6 +23,8 @@ export interface CommandOptions {
   readonly msPerRound: number;
   readonly rounds: number;
   readonly processes: number;
+  /** Of generated text; undefined for tensors. */
+  readonly prompt: string | undefined;
   readonly out: string | undefined;
   readonly json: boolean;
   readonly quick: boolean;
@@ -50,6 +52,7 @@ interface Given {
   readonly arms?: string;
   readonly gzip?: boolean;
   readonly processes?: string;
+  readonly prompt?: string;
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: string;
@@ -70,6 +73,9 @@ export function parseCommandOptions(argv: readonly string[]): CommandOptions {
     );
   }
   const target = targetOf(given);
+  if (given.prompt !== undefined && (target.grpc?.tls || target.http?.url.startsWith('https:'))) {
+    throw new BenchError('option --prompt: streams are read without TLS');
+  }
   const quick = given.quick ?? false;
   const numbers = (name: 'sizes' | 'concurrency' | 'rate', fallback: readonly number[], whole: boolean) =>
     given[name] === undefined ? fallback : numberList(name, given[name], whole);
@@ -90,6 +96,7 @@ export function parseCommandOptions(argv: readonly string[]): CommandOptions {
     msPerRound: positive('duration', given.duration, quick ? 0.4 : 1) * 1000,
     rounds: whole('rounds', given.rounds, quick ? 2 : 5),
     processes: whole('processes', given.processes, 1),
+    prompt: given.prompt,
     out: given.out,
     json: given.json ?? false,
     quick,
@@ -130,6 +137,10 @@ function commandLine(): Command {
     new Option('--input <file>', 'send this in place of made inputs: the JSON body of a REST infer request').helpGroup(
       'Request:',
     ),
+    new Option(
+      '--prompt <text>',
+      'of a model that generates text: 100 tokens by every way to stream them, in place of tensors',
+    ).helpGroup('Request:'),
     new Option('--arms <names>', `of ${ENCODINGS.join(', ')}, each also with +gzip (default: all without)`).helpGroup(
       'Load:',
     ),

@@ -16,8 +16,9 @@ import { payloadFromJson, payloadsFromMetadata } from './payload.js';
 import { ProgressLine } from './progress-line.js';
 import { makeOutputDirectory, writeReportFiles } from './report-files.js';
 import { resultsTable } from './report-table.js';
-import { type ArmSpec, armName, type BenchResults } from './results.js';
+import { type ArmSpec, armName, type BenchResults, type CellResult, type StreamResult } from './results.js';
 import { runCells } from './run-cells.js';
+import { runStreams } from './streams.js';
 import { verdict } from './verdict.js';
 import { verdictText } from './verdict-text.js';
 
@@ -64,46 +65,80 @@ function report(results: BenchResults, { out, json }: CommandOptions): void {
 }
 
 async function measure(options: CommandOptions, progress: ProgressLine): Promise<BenchResults> {
-  const { target, model, version, input, loads, rounds, processes, msPerRound, quick, out } = options;
+  const { target, model, version, input, prompt, rounds, processes, quick, out } = options;
   if (out !== undefined) makeOutputDirectory(out);
   const startedAt = new Date();
   const began = performance.now();
   const described = input === undefined ? { name: model, version } : undefined;
   const { server, model: metadata } = await describeServer(target, described);
-  const payloads = payloadsOf(options, metadata);
   const notes: string[] = [];
+  const measured =
+    prompt === undefined
+      ? { cells: await measureCells(options, payloadsOf(options, metadata), server, notes, progress), streams: [] }
+      : { cells: [], streams: await measureStreams(options, prompt, server, notes, progress) };
+  return {
+    schema: 1,
+    startedAt: startedAt.toISOString(),
+    seconds: (performance.now() - began) / 1000,
+    quick,
+    rounds,
+    environment: environmentOf({
+      server: { name: server.name, version: server.version },
+      pinned: false,
+      clientProcesses: processes,
+    }),
+    ...measured,
+    experiments: [],
+    notes,
+  };
+}
+
+async function measureCells(
+  options: CommandOptions,
+  payloads: readonly Payload[],
+  server: ServerMetadata,
+  notes: string[],
+  progress: ProgressLine,
+): Promise<CellResult[]> {
+  const { target, processes, loads, rounds, msPerRound } = options;
   const runner = await startLoad(target, { processes });
   try {
     const possible = await possibleCells(runner, payloads, options, server, notes);
-    const cells = possible.flatMap(({ payload, arms: own }) =>
-      loads.flatMap((load) => own.map((arm) => ({ payload, arm, load }))),
+    const cells = possible.flatMap(({ payload, arms }) =>
+      loads.flatMap((load) => arms.map((arm) => ({ payload, arm, load }))),
     );
-    const measured = await runCells(runner, cells, {
+    return await runCells(runner, cells, {
       rounds,
       warmUpRounds: 1,
       msPerRound,
       onProgress: (state) => progress.show(state),
       onNote: (note) => notes.push(note),
     });
-    return {
-      schema: 1,
-      startedAt: startedAt.toISOString(),
-      seconds: (performance.now() - began) / 1000,
-      quick,
-      rounds,
-      environment: environmentOf({
-        server: { name: server.name, version: server.version },
-        pinned: false,
-        clientProcesses: runner.processes,
-      }),
-      cells: measured,
-      streams: [],
-      experiments: [],
-      notes,
-    };
   } finally {
     await runner.close();
   }
+}
+
+async function measureStreams(
+  { target, model, version, rounds }: CommandOptions,
+  prompt: string,
+  server: ServerMetadata,
+  notes: string[],
+  progress: ProgressLine,
+): Promise<StreamResult[]> {
+  return runStreams({
+    ...(target.grpc && { grpc: target.grpc.address }),
+    ...(target.http && { http: target.http.url }),
+    model,
+    ...(version !== undefined && { version }),
+    prompt,
+    rounds,
+    // This server has both; Triton's is what others have.
+    contract: server.name === 'tensorwire' ? 'inference.v1' : 'triton',
+    onNote: (note) => notes.push(note),
+    onProgress: (share, way) =>
+      progress.show({ done: Math.round(share * 100), total: 100, what: `percent, ${way}`, secondsLeft: undefined }),
+  });
 }
 
 function payloadsOf(options: CommandOptions, metadata: ModelMetadata | undefined): Payload[] {

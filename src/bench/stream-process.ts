@@ -122,10 +122,17 @@ async function perToken(
   return reading.end();
 }
 
+/** Its errors reach the calls that are on it; one that comes when none is must not end the process. */
+function openSession(origin: string): ClientHttp2Session {
+  const opened = connect(origin);
+  opened.on('error', () => undefined);
+  opened.once('close', () => (session = undefined));
+  return opened;
+}
+
 /** One call on the session; resolves at its status OK. */
 function callGrpc(origin: string, path: string, frame: Buffer, onMessage: (message: Buffer) => void): Promise<void> {
-  session ??= connect(origin);
-  const opened = session;
+  const opened = (session ??= openSession(origin));
   return new Promise((resolve, reject) => {
     opened.once('error', reject);
     const stream = opened.request({

@@ -31,6 +31,8 @@ export interface StreamOptions {
   readonly ways?: readonly StreamResult['way'][];
   /** CPU time of the server so far in microseconds. */
   readonly serverCpuUs?: () => number;
+  /** Where given, a way that fails in the warm-up is left out with a sentence, in place of an error. */
+  readonly onNote?: (note: string) => void;
   /** Called before every turn with the share that is done. */
   readonly onProgress?: (share: number, way: StreamResult['way']) => void;
 }
@@ -50,10 +52,10 @@ interface Turn {
   readonly serverUs: number | null;
 }
 
-/** Results in the order of the ways. Throws BenchError with the server's words when a way fails. */
+/** Results in the order of the ways. Throws BenchError with the server's words when a way fails, or with `onNote` when all do. */
 export async function runStreams(options: StreamOptions): Promise<StreamResult[]> {
   const { rounds, tokens = 100, runs = 3 } = options;
-  const ways = waysOf(options);
+  let ways = waysOf(options);
   const turns = new Map<StreamResult['way'], Turn[]>(ways.map((way) => [way, []]));
   const reader = startReader();
   try {
@@ -62,7 +64,13 @@ export async function runStreams(options: StreamOptions): Promise<StreamResult[]
         options.onProgress?.(((round + 1) * ways.length + index) / ((rounds + 1) * ways.length), way);
         const before = options.serverCpuUs?.();
         const sample = await reader.read(taskOf(options, way, tokens, way.startsWith('request_per_token') ? 1 : runs));
-        if (sample.problem !== undefined) throw new BenchError(`${way} of model ${options.model}: ${sample.problem}`);
+        if (sample.problem !== undefined) {
+          const problem = `${way} of model ${options.model}: ${sample.problem}`;
+          if (round >= 0 || options.onNote === undefined || ways.length === 1) throw new BenchError(problem);
+          options.onNote(`${problem}; it is left out`);
+          ways = ways.filter((other) => other !== way);
+          continue;
+        }
         const serverUs = before === undefined ? null : options.serverCpuUs!() - before;
         if (round >= 0) turns.get(way)!.push({ sample, serverUs });
       }

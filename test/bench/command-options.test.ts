@@ -22,6 +22,7 @@ test('two addresses and a model are enough', () => {
     msPerRound: 1000,
     rounds: 5,
     processes: 1,
+    prompt: undefined,
     out: undefined,
     json: false,
     quick: false,
@@ -92,6 +93,7 @@ test.each([
   [`${BOTH} --input /no/such`, 'option --input: ENOENT'],
   [`${BOTH} --input f --sizes 2`, 'option --input: a request that is given has its shapes'],
   [`${BOTH} --rouns 3`, "unknown option '--rouns' (Did you mean --rounds?)"],
+  ['--grpc grpcs://a:1 --model m --prompt x', 'option --prompt: streams are read without TLS'],
   [`${BOTH} extra`, 'too many arguments'],
 ])('%s is refused in one line', (line, message) => {
   expect(() => parse(line)).toThrow(message);

@@ -1,6 +1,6 @@
 /** `tensorwire bench` as users run it, against a real server: what it prints, writes and says when it can't. */
 import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { BenchResults } from '../../src/bench/results.js';
@@ -87,6 +87,36 @@ test('a request from a file is sent as it is', { timeout: 60_000 }, async () => 
   expect(cells.map(({ requestTensorBytes, responseTensorBytes }) => [requestTensorBytes, responseTensorBytes])).toEqual(
     Array(4).fill([24, 12]),
   );
+});
+
+test('a prompt has tokens streamed by every way', { timeout: 60_000 }, async () => {
+  const repository = temporaryDirectory();
+  cpSync(join(import.meta.dirname, '../../models/stories'), join(repository, 'stories'), { recursive: true });
+  const own = await startServer({ repository, args: ['--id', 'another'] });
+  try {
+    const addresses = ['--grpc', `127.0.0.1:${own.grpcPort}`, '--http', `http://127.0.0.1:${own.httpPort}`];
+    const { code, stdout } = await bench(
+      ...addresses,
+      '--model',
+      'stories',
+      '--prompt',
+      'Once',
+      '--rounds',
+      '1',
+      '--json',
+    );
+    expect(code).toBe(0);
+    const { cells, streams } = JSON.parse(stdout) as BenchResults;
+    expect(cells).toEqual([]);
+    expect(streams.map(({ way, tokens, textEqual }) => [way, tokens, textEqual])).toEqual([
+      ['grpc_stream', 100, true],
+      ['sse', 100, true],
+      ['sse_openai', 100, true],
+      ['request_per_token_rest', 100, true],
+    ]);
+  } finally {
+    await own.stop();
+  }
 });
 
 test('both doors may want certificates', { timeout: 60_000 }, async () => {

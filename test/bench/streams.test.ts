@@ -65,6 +65,15 @@ test('a model that is not there is said in the words of the server', async () =>
   await expect(runStreams({ ...one, ways: ['sse'] })).rejects.toThrow(/sse of model nobody: status 404: .*nobody/);
 });
 
+test('a way that fails is left out with a note where notes are wanted', async () => {
+  const notes: string[] = [];
+  // Nothing listens where gRPC should be.
+  const ways = ['grpc_stream', 'sse'] as const;
+  const results = await runStreams({ ...options, grpc: '127.0.0.1:1', ways, onNote: (note) => notes.push(note) });
+  expect(results.map(({ way }) => way)).toEqual(['sse']);
+  expect(notes).toEqual([expect.stringMatching(/^grpc_stream of model stories: .*; it is left out$/)]);
+});
+
 test('without an address there is no way', async () => {
   await expect(runStreams({ model: 'stories', rounds: 1 })).rejects.toThrow('no way of streaming');
 });
