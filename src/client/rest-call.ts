@@ -85,16 +85,22 @@ function canRetry(result: RestAnswer | RestFailure): boolean {
 
 /** One try. */
 function exchange(
-  { name, pool }: Address,
+  address: Address,
   { method, path, headers, body }: RestRequest,
   { maxReceiveBytes, sink }: CallPolicy,
   scope: CallScope,
 ): Promise<RestAnswer | RestFailure> {
+  const { name, pool } = address;
   return new Promise((resolve) => {
-    const handler = new Exchange({ address: name, maxReceiveBytes, ...(sink && { sink }) }, resolve);
+    const onOver = (): void => address.leave();
+    const handler = new Exchange({ address: name, maxReceiveBytes, onOver, ...(sink && { sink }) }, resolve);
+    const start = (): void => void pool.dispatch({ method, path, headers, ...(body && { body }) }, handler);
     // Stays on for a stream, whose body comes after this promise is settled.
-    scope.onEnd = (error) => handler.cancel(error);
-    pool.dispatch({ method, path, headers, ...(body && { body }) }, handler);
+    scope.onEnd = (error) => {
+      address.withdraw(start);
+      handler.cancel(error);
+    };
+    address.enter(start);
   });
 }
 

@@ -58,6 +58,7 @@ class RestClient implements InferenceClient {
   readonly #options: ClientOptions;
   readonly #encoding: RestEncoding;
   readonly #connections: Connections;
+  readonly #headers: Readonly<Record<string, string>>;
   readonly #retry: RetryPolicy;
   readonly #maxReceiveBytes: number;
   readonly #facts: MetadataCache | undefined;
@@ -75,6 +76,7 @@ class RestClient implements InferenceClient {
     this.#retry = { ...DEFAULT_RETRY, ...retry };
     this.#maxReceiveBytes = maxReceiveBytes;
     this.#connections = new Connections(options);
+    this.#headers = lowerCased(options.headers ?? {});
     if (options.checkRequests ?? true) {
       this.#facts = new MetadataCache((model, version) => this.#fetchFacts(model, version));
     }
@@ -239,8 +241,8 @@ class RestClient implements InferenceClient {
     const { compression = this.#options.compression } = options;
     const headers = {
       ...(compression === 'gzip' && { 'accept-encoding': 'gzip' }),
-      ...this.#options.headers,
-      ...options.headers,
+      ...this.#headers,
+      ...(options.headers && lowerCased(options.headers)),
       ...traceHeaders(),
       ...request.headers,
     };
@@ -283,6 +285,11 @@ function budgetOfCall(scope: CallScope, encoded: Encoded, result: CallResult, ch
     encoded.body.length,
     body.length,
   );
+}
+
+/** Names of headers are one name in any case. */
+function lowerCased(headers: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 }
 
 function refusal(code: 'INVALID_ARGUMENT' | 'FAILED_PRECONDITION' | 'UNIMPLEMENTED', message: string): ClientError {

@@ -8,14 +8,51 @@ import { Pool } from 'undici';
 import { ClientError } from './client-error.js';
 import type { ClientOptions, TlsOptions } from './types.js';
 
-export interface Address {
+/** One address: its pool, the calls that wait for a connection of it, and whether it could be reached. */
+export class Address {
   /** `host:port`. */
   readonly name: string;
   readonly pool: Pool;
   /** Until when it is passed over, on the clock of `performance.now()`. */
-  downUntilMs: number;
+  downUntilMs = 0;
   /** Failures to connect in a row. */
-  failures: number;
+  failures = 0;
+  readonly #most: number;
+  #running = 0;
+  /** In the order in which they came. */
+  readonly #waiting = new Set<() => void>();
+
+  constructor(name: string, pool: Pool, most: number) {
+    this.name = name;
+    this.pool = pool;
+    this.#most = most;
+  }
+
+  /** Calls `start` as soon as there is a connection for it. undici's own queue can't be left again, and would reset a connection for each. */
+  enter(start: () => void): void {
+    if (this.#running >= this.#most) {
+      this.#waiting.add(start);
+      return;
+    }
+    this.#running++;
+    start();
+  }
+
+  /** Nobody waits for `start` any more; false when it has been called already. */
+  withdraw(start: () => void): boolean {
+    return this.#waiting.delete(start);
+  }
+
+  /** What was started is over. */
+  leave(): void {
+    const [next] = this.#waiting;
+    if (next === undefined) {
+      this.#running--;
+      return;
+    }
+    this.#waiting.delete(next);
+    next();
+  }
 }
 
 /** What an attempt to connect may take; a machine that is off answers nothing at all. */
@@ -32,14 +69,14 @@ export class Connections {
 
   /** Throws a local INVALID_ARGUMENT for an address that is not `host:port`. Opens nothing yet. */
   constructor(options: ClientOptions) {
-    const { addresses } = options;
+    const { addresses, connections = DEFAULT_CONNECTIONS } = options;
     if (addresses.length === 0) throw refusal("no address given, expected 'host:port'");
-    this.#addresses = addresses.map((name) => ({
-      name,
-      pool: createPool(name, options),
-      downUntilMs: 0,
-      failures: 0,
-    }));
+    if (!Number.isSafeInteger(connections) || connections < 1) {
+      throw refusal(`connections is ${connections}, expected a whole number from 1 up`);
+    }
+    this.#addresses = addresses.map(
+      (name) => new Address(name, createPool(name, { ...options, connections }), connections),
+    );
     // Clients that start together must not all begin at the first.
     this.#next = Math.floor(Math.random() * addresses.length);
   }
@@ -80,16 +117,14 @@ export class Connections {
     address.downUntilMs = performance.now() + pauseMs;
   }
 
+  /** Closes all connections; calls must be over. */
   async close(): Promise<void> {
-    await Promise.all(this.#addresses.map(({ pool }) => pool.close()));
+    await Promise.all(this.#addresses.map(({ pool }) => pool.destroy()));
   }
 }
 
-function createPool(address: string, options: ClientOptions): Pool {
-  const { connections = DEFAULT_CONNECTIONS, keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
-  if (!Number.isSafeInteger(connections) || connections < 1) {
-    throw refusal(`connections is ${connections}, expected a whole number from 1 up`);
-  }
+function createPool(address: string, options: ClientOptions & { readonly connections: number }): Pool {
+  const { connections, keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
   return new Pool(originOf(address, options.tls), {
     connections,
     allowH2: false,

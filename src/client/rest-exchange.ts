@@ -47,6 +47,8 @@ export interface ExchangeOptions {
   readonly maxReceiveBytes: number;
   /** Takes the body of an answer of status 200; the exchange is then settled by its head. */
   readonly sink?: BodySink;
+  /** Called once, when undici has done with the request. */
+  readonly onOver: () => void;
 }
 
 export class Exchange implements Dispatcher.DispatchHandler {
@@ -75,7 +77,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   cancel(error: ClientError): void {
     this.#cancelled = error;
     this.#controller?.abort(error);
-    // One that waits for a connection can't be taken back; it ends when it gets one.
+    // One whose connection is being opened can't be taken back; it is over when that is there.
     this.#fail(error);
   }
 
@@ -124,10 +126,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onResponseEnd(_: Dispatcher.DispatchController, trailers: IncomingHttpHeaders): void {
     if (this.#streaming) this.#options.sink!.end(trailers);
     else this.#answer(this.#memory ?? this.#joined());
+    this.#options.onOver();
   }
 
   onResponseError(_: Dispatcher.DispatchController | null, error: Error): void {
     this.#fail(error);
+    this.#options.onOver();
   }
 
   #joined(): Buffer {

@@ -40,7 +40,7 @@ class EventQueue implements BodySink {
     try {
       this.#reader.push(chunk);
     } catch (error) {
-      controller.abort(new ClientError('RESOURCE_EXHAUSTED', (error as Error).message));
+      controller.abort(tooLong(error));
       return;
     }
     if (this.#events.length >= MAX_WAITING) controller.pause();
@@ -50,7 +50,11 @@ class EventQueue implements BodySink {
   end(trailers: IncomingHttpHeaders): void {
     this.endedMs = performance.now();
     this.trailers = trailers;
-    this.#reader.end();
+    try {
+      this.#reader.end();
+    } catch (error) {
+      this.#error = tooLong(error);
+    }
     this.#ended = true;
     this.#wake?.();
   }
@@ -76,6 +80,10 @@ class EventQueue implements BodySink {
       this.#wake = undefined;
     }
   }
+}
+
+function tooLong(error: unknown): ClientError {
+  return new ClientError('RESOURCE_EXHAUSTED', (error as RangeError).message);
 }
 
 export interface StreamOptions {

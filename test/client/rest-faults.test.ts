@@ -247,7 +247,7 @@ test('with gzip the body is compressed and a compressed answer asked for; header
     response.setHeader('content-encoding', 'gzip').end(gzipSync(ANSWER));
   });
   const client = connect(peer.address, { encoding: 'json', headers: { 'x-a': '1', 'x-b': '1' } });
-  const answer = await client.infer(REQUEST, { compression: 'gzip', headers: { 'x-b': '2' } });
+  const answer = await client.infer(REQUEST, { compression: 'gzip', headers: { 'X-B': '2' } });
   expect([...(answer.output('y').data as Float32Array)]).toEqual([3]);
   const [{ headers, body }] = seen as [(typeof seen)[0]];
   expect(headers).toMatchObject({
@@ -344,6 +344,28 @@ test('at most as many connections are open as was said', async () => {
   const client = connect(peer.address, { connections: 3 });
   await Promise.all(Array.from({ length: 20 }, () => client.infer(REQUEST)));
   expect(peer.connections).toBeLessThanOrEqual(3);
+});
+
+test('calls that are given up while they wait for a connection cost none, and the rest get theirs', async () => {
+  const held: ServerResponse[] = [];
+  const arrived = Promise.withResolvers<void>();
+  const peer = await serve((request, response, index) => {
+    if (index > 0) return succeed(request, response);
+    held.push(response);
+    arrived.resolve();
+  });
+  const client = connect(peer.address, { connections: 1 });
+  const first = client.infer(REQUEST);
+  await arrived.promise;
+  const aborter = new AbortController();
+  const given = Array.from({ length: 20 }, () => outcome(client.infer(REQUEST, { signal: aborter.signal })));
+  const kept = Array.from({ length: 5 }, () => client.infer(REQUEST));
+  await new Promise(setImmediate);
+  aborter.abort();
+  for (const error of await Promise.all(given)) expect(error.code).toBe('CANCELLED');
+  held[0]!.end(ANSWER);
+  await Promise.all([first, ...kept]);
+  expect(peer).toMatchObject({ count: 6, connections: 1 });
 });
 
 const EVENTS = { 'content-type': 'text/event-stream' };
