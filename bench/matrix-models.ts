@@ -21,6 +21,8 @@ const TEXT_VOCABULARY = 2048;
 /** As many as Llama's: a token is mostly four or five digits of JSON, against eight bytes of an INT64. */
 const VOCABULARY = 32_000;
 const HIDDEN = 16;
+/** Tokens that are looked at one by one. */
+const WINDOW = 512;
 const CLASSES = 10;
 const FILTERS = 8;
 
@@ -75,8 +77,14 @@ function imageClassification(): Buffer {
   });
 }
 
-/** A prompt's token ids [1, tokens] -> the likeliest next token and its logit: rows of a table, their mean, one linear layer. */
+/**
+ * A prompt's token ids [1, tokens] -> the likeliest next token and its logit: rows of a table for the last tokens, their mean, one linear
+ * layer. As in models with a sliding window, what lies further back counts for little, here by how far the mean of all ids is from the
+ * middle: otherwise a megabyte of tokens would be compute and not protocol.
+ */
 function llmToken(): Buffer {
+  const int64 = (name: string, data: readonly bigint[]) =>
+    ({ name, datatype: 'INT64', shape: [data.length], data: BigInt64Array.from(data) }) as const;
   return buildModel({
     name: 'llm_token',
     inputs: [{ name: 'input_ids', datatype: 'INT64', shape: [1, 'tokens'] }],
@@ -85,13 +93,27 @@ function llmToken(): Buffer {
       { name: 'logit', datatype: 'FP32', shape: [1] },
     ],
     nodes: [
-      { op: 'Gather', inputs: ['table', 'input_ids'], outputs: ['rows'] },
-      { op: 'ReduceMean', inputs: ['rows'], outputs: ['state'], attributes: { axes: [1], keepdims: 0 } },
+      { op: 'Slice', inputs: ['input_ids', 'from', 'to', 'along'], outputs: ['window'] },
+      { op: 'Gather', inputs: ['table', 'window'], outputs: ['rows'] },
+      { op: 'ReduceMean', inputs: ['rows'], outputs: ['near'], attributes: { axes: [1], keepdims: 0 } },
+      { op: 'Cast', inputs: ['input_ids'], outputs: ['ids'], attributes: { to: 1 } },
+      { op: 'ReduceMean', inputs: ['ids'], outputs: ['mean'], attributes: { axes: [1], keepdims: 1 } },
+      { op: 'Sub', inputs: ['mean', 'middle'], outputs: ['beside'] },
+      { op: 'Div', inputs: ['beside', 'vocabulary'], outputs: ['far'] },
+      { op: 'Add', inputs: ['near', 'far'], outputs: ['state'] },
       { op: 'MatMul', inputs: ['state', 'head'], outputs: ['logits'] },
       { op: 'ArgMax', inputs: ['logits'], outputs: ['next_token'], attributes: { axis: -1, keepdims: 0 } },
       { op: 'ReduceMax', inputs: ['logits'], outputs: ['logit'], attributes: { axes: [-1], keepdims: 0 } },
     ],
-    initializers: [weights('table', [VOCABULARY, HIDDEN], 31), weights('head', [HIDDEN, VOCABULARY], 32)],
+    initializers: [
+      int64('from', [BigInt(-WINDOW)]),
+      int64('to', [2n ** 62n]),
+      int64('along', [1n]),
+      { name: 'middle', datatype: 'FP32', shape: [], data: [VOCABULARY / 2] },
+      { name: 'vocabulary', datatype: 'FP32', shape: [], data: [VOCABULARY] },
+      weights('table', [VOCABULARY, HIDDEN], 31),
+      weights('head', [HIDDEN, VOCABULARY], 32),
+    ],
   });
 }
 

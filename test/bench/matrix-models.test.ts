@@ -70,8 +70,11 @@ async function run(engine: InferenceEngine, modelName: MatrixModel, kb: number):
 function nextToken(prompt: BigInt64Array): { token: bigint; logit: number } {
   const table = weights('table', [32_000, 16], 31).data as Float32Array;
   const head = weights('head', [16, 32_000], 32).data as Float32Array;
-  const state = new Float64Array(16);
-  for (const id of prompt) for (let i = 0; i < 16; i++) state[i]! += table[Number(id) * 16 + i]! / prompt.length;
+  const ids = Array.from(prompt, Number);
+  const far = ids.reduce((sum, id) => sum + id, 0) / ids.length / 32_000 - 0.5;
+  const near = ids.slice(-512);
+  const state = new Float64Array(16).fill(far);
+  for (const id of near) for (let i = 0; i < 16; i++) state[i]! += table[id * 16 + i]! / near.length;
   let best = { token: -1n, logit: -Infinity };
   for (let token = 0; token < 32_000; token++) {
     let logit = 0;
