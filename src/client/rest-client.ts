@@ -180,7 +180,9 @@ class RestClient implements InferenceClient {
   }
 
   async #fetchFacts(model: string, version: string): Promise<ModelFacts> {
-    const config = this.#get(modelPath(model, version, '/config'), {}).then(parseOptionalInputs, () => undefined);
+    const config = this.#get(modelPath(model, version, '/config'), {})
+      .then(parseOptionalInputs)
+      .catch(() => undefined);
     const metadata = await this.modelMetadata(model, version);
     return { metadata, optional: await config };
   }

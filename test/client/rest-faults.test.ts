@@ -175,6 +175,21 @@ test('a page that comes with status 200 is no answer', async () => {
   expect(await outcome(client.generate({ model: 'm', text: '' }))).toMatchObject({ code: 'INTERNAL' });
 });
 
+test('a server that tells no metadata, or nonsense, is asked unchecked', async () => {
+  const asked: string[] = [];
+  const peer = await serve((request, response) => {
+    asked.push(request.url!);
+    if (request.url!.endsWith('/infer')) succeed(request, response);
+    else if (request.url!.includes('/nonsense')) response.end('<html>welcome</html>');
+    else response.writeHead(404).end();
+  });
+  const client = connect(peer.address, { checkRequests: true });
+  for (const model of ['nonsense', 'silent']) {
+    expect((await client.infer({ ...REQUEST, model })).outputs).toHaveLength(1);
+    expect(asked.splice(0).sort()).toEqual(['', '/config', '/infer'].map((rest) => `/v2/models/${model}${rest}`));
+  }
+});
+
 test('a redirect is no answer', async () => {
   const peer = await serve((_, response) => response.writeHead(307, { location: '/login' }).end());
   expect(await outcome(connect(peer.address).infer(REQUEST))).toMatchObject({ code: 'UNKNOWN', httpStatus: 307 });
