@@ -138,7 +138,9 @@ export function watch(scope: CallScope, call: RawCall): () => void {
 }
 
 export function errorOf({ code, details, metadata }: StatusObject, isAnswered: boolean): TryError {
-  return new TryError(codeOf(code), details || `the server answered with status ${code}`, {
+  // grpc-js ends it so where name resolution has nothing to say.
+  const message = details.replace(/\. Resolution note: $/, '');
+  return new TryError(codeOf(code), message || `the server answered with status ${code}`, {
     trailers: metadata,
     isAnswered,
   });

@@ -1,8 +1,8 @@
 /**
  * The connections of a client over gRPC: for each address as many channels as were asked for, each with an HTTP/2 connection of its own.
  *
- * Owned by `grpc-client.ts`. Calls go round robin over addresses, then over an address's channels, past those that can't be reached while
- * others can. grpc-js connects again by itself, so an address comes back when it is there. Must not know a method.
+ * Owned by `grpc-calls.ts`. Calls go round robin over addresses, then over an address's channels, past those that aren't connected while
+ * others are. grpc-js connects again by itself, so an address comes back when it is there. Must not know a method.
  */
 import {
   Channel,
@@ -40,20 +40,29 @@ export class GrpcChannels {
     this.#count = options.addresses.length * (options.connections ?? 1);
   }
 
-  /** The channel whose turn it is, of those that are not known to be out of reach and not in `tried`; undefined = there is none. */
+  /**
+   * The channel whose turn it is, of those that are connected; where none is, of those that may be soon. Channels known to be out of reach
+   * come last, and never those in `tried`: undefined = there is no other.
+   */
   next(isGzip: boolean, tried?: ReadonlySet<Channel>): Channel | undefined {
     const channels = isGzip ? this.#gzip : this.#plain;
     if (channels.length === 0) this.#fill(channels, isGzip);
+    let chosen = -1;
     for (let step = 0; step < channels.length; step++) {
-      const channel = channels[(this.#turn + step) % channels.length]!;
+      const index = (this.#turn + step) % channels.length;
+      const channel = channels[index]!;
       if (tried?.has(channel) || isOutOfReach(channel)) continue;
-      this.#turn = (this.#turn + step + 1) % channels.length;
-      return channel;
+      const state = channel.getConnectivityState(false);
+      if (chosen < 0 || state === connectivityState.READY) chosen = index;
+      if (state === connectivityState.READY) break;
+      // It connects meanwhile: no call has to wait for it while another can go.
+      channel.getConnectivityState(true);
     }
+    if (chosen < 0 && tried !== undefined) return undefined;
     // All are out of reach: whoever's turn it is says so, and why.
-    if (tried !== undefined) return undefined;
-    this.#turn = (this.#turn + 1) % channels.length;
-    return channels[this.#turn];
+    if (chosen < 0) chosen = this.#turn % channels.length;
+    this.#turn = (chosen + 1) % channels.length;
+    return channels[chosen];
   }
 
   close(): void {
