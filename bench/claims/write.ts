@@ -80,8 +80,8 @@ function counts(judged: readonly Judged[]): string {
   const of = (verdict: Judgement['verdict']): number =>
     judged.filter(({ judgement }) => judgement.verdict === verdict).length;
   const missing = of('not measured');
-  const text = `Of ${judged.length} claims, ${of('holds')} hold, ${of('holds in part')} hold in part, and ${of('does not hold here')} do not hold here`;
-  return `${text}${missing > 0 ? `; ${missing} were not measured in this run` : ''}.`;
+  const text = `Of ${judged.length} claims: ${of('holds')} hold, ${of('holds in part')} hold in part, ${of('does not hold here')} do not hold here`;
+  return `${text}${missing > 0 ? `, ${missing} not measured in this run` : ''}.`;
 }
 
 function table(judged: readonly Judged[]): string {
