@@ -11,6 +11,8 @@
  * A request that generates text has two lengths inside its computing: `prefill` until the first token, `compute` for all others.
  */
 
+import { createTimingPrinter } from './server-timing.js';
+
 /** Phase names in order; each ends at the stamp of the same position in {@link Timeline}. */
 export const PHASES = [
   'receive',
@@ -93,19 +95,12 @@ export class Timeline {
    * `receive;dur=0.012, decode;dur=0.034, ..., total;dur=1.234`. The same text is the gRPC trailer `server-timing`.
    */
   serverTiming(): string {
-    const lengths = scratch;
-    const total = this.measure(lengths);
-    let text = '';
-    for (let i = 0; i < lengths.length; i++) {
-      // Only generated text has it: nobody else's replies grow by it.
-      if (i === PREFILL && lengths[i] === 0) continue;
-      text += `${PHASES[i]};dur=${threeDecimals(lengths[i]!)}, `;
-    }
-    return `${text}total;dur=${threeDecimals(total)}`;
+    return printTiming(scratch, this.measure(scratch));
   }
 }
 
-const PREFILL = PHASES.indexOf('prefill');
+// Only generated text has a prompt's time: nobody else's replies grow by it.
+const printTiming = createTimingPrinter(PHASES, 'prefill');
 const scratch = new Float64Array(PHASES.length);
 
 /**
@@ -123,13 +118,3 @@ function step(lengths: { [phase: number]: number }, phase: number, last: number,
 
 /** What a reply without generated text names. */
 export const INFER_PHASES: readonly Phase[] = PHASES.filter((phase) => phase !== 'prefill');
-
-/** '.000' to '.999'. */
-const FRACTIONS = Array.from({ length: 1000 }, (_, us) => `.${String(us).padStart(3, '0')}`);
-
-/** `toFixed(3)` of a length in milliseconds, at a quarter of the cost: nine of them stand on every reply. */
-function threeDecimals(ms: number): string {
-  const us = Math.round(ms * 1e3);
-  const whole = Math.floor(us / 1e3);
-  return whole + FRACTIONS[us - whole * 1e3]!;
-}

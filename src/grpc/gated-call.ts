@@ -12,7 +12,7 @@
  * one way to end a call that grpc-js does not know of. Must not know a message's content.
  */
 import type { ServerHttp2Stream } from 'node:http2';
-import { constants } from 'node:http2';
+import { constants, sensitiveHeaders } from 'node:http2';
 import { nowMs } from '../base/clock.js';
 import { type ErrorCode, ServeError } from '../base/errors.js';
 import type { MessagePool } from '../base/message-pool.js';
@@ -27,7 +27,12 @@ const CALL = Symbol('tensorwire.call');
 const NO_BYTES = Buffer.alloc(0);
 /** Flag and length before each message. */
 const FRAME_HEAD_BYTES = 5;
-const NO_BUDGET: BudgetFields = {};
+const NO_FIELDS: BudgetFields = {};
+/**
+ * Fields that differ from reply to reply are kept out of HPACK's table, where they would push out, one by one, all that is the same in
+ * every reply.
+ */
+const NEVER_INDEXED = ['server-timing', 'traceresponse'];
 const NOTHING_ASKED = { arm: undefined, modelName: '', requestBytes: 0, responseBytes: 0 } as const;
 
 /** A server stream that may carry its call. */
@@ -54,6 +59,7 @@ type Outcome = Omit<FinishedRequest, 'protocol' | 'method' | 'status'>;
 export interface BudgetFields {
   'server-timing'?: string;
   traceresponse?: string;
+  [sensitiveHeaders]?: string[];
 }
 
 export type Encoding = 'identity' | 'gzip' | 'deflate';
@@ -217,8 +223,12 @@ export class GatedCall {
 
   /** Headers or trailers with the budget of one of this call's requests; none where replies carry none. */
   budgetOf(timeline: Timeline): BudgetFields {
-    const budget = this.#owner.serverTiming ? { 'server-timing': timeline.serverTiming() } : NO_BUDGET;
-    return this.trace === undefined ? budget : { ...budget, traceresponse: this.trace.traceresponse };
+    const { serverTiming } = this.#owner;
+    if (!serverTiming && this.trace === undefined) return NO_FIELDS;
+    const fields: BudgetFields = { [sensitiveHeaders]: NEVER_INDEXED };
+    if (serverTiming) fields['server-timing'] = timeline.serverTiming();
+    if (this.trace !== undefined) fields.traceresponse = this.trace.traceresponse;
+    return fields;
   }
 
   /** The caller's address without its port: whoever asks from there takes turns with others; '' when it has gone. */
