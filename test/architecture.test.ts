@@ -137,7 +137,7 @@ const HOMES: Record<string, RegExp> = {
   fastify: /^src\/rest\//,
   '@fastify/cors': /^src\/rest\//,
   piscina: /^(src\/runtime|workers)\//,
-  'node:worker_threads': /^(src\/runtime|workers)\//,
+  'node:worker_threads': /^(src\/(runtime|bench)|workers)\//,
   'onnxruntime-node': /^workers\//,
   sharp: /^workers\/image/,
   '@huggingface/jinja': /^workers\/chat-template/,

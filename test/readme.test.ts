@@ -91,11 +91,13 @@ function lacking({ kind, text }: ReadmeBlock): string | undefined {
 async function serve(command: string): Promise<void> {
   await server?.stop();
   server = undefined;
-  const words = command.startsWith('npm') ? [] : command.split(/\s+/).slice(2);
+  const [, variables = '', rest = ''] = /^((?:[A-Z_]+=\S+ )*)(.*)$/s.exec(command)!;
+  const env = Object.fromEntries(variables.split(' ').flatMap((one) => (one ? [one.split(/=(.*)/s).slice(0, 2)] : [])));
+  const words = command.startsWith('npm') ? [] : rest.split(/\s+/).slice(2);
   const at = words.indexOf('--model-repository');
   const [, repository = 'models'] = at < 0 ? [] : words.splice(at, 2);
   const args = words.map((word) => (existsSync(join(clone, word)) ? join(clone, word) : word));
-  server = await startServer({ repository: join(clone, repository), args });
+  server = await startServer({ repository: join(clone, repository), args, env });
   expect(server.stdout).toMatch(/^ {2}digits +1 {2}READY$/m);
   expect(server.stdout).not.toContain('UNAVAILABLE');
 }
@@ -110,7 +112,7 @@ function expectScript(command: string): void {
     const [, verb = '', name = ''] = part.split(' ');
     if (verb === 'ci' || verb === 'prune') continue;
     expect(Object.keys(manifest.scripts), command).toContain(verb === 'run' ? name : verb);
-    const bench = /^npm run bench -- (\w+)$/.exec(part)?.[1];
+    const bench = /^npm run bench -- ([a-z][\w-]*)$/.exec(part)?.[1];
     if (bench) expect(read('bench/main.ts'), command).toContain(`from './${bench}.js'`);
   }
 }
@@ -127,6 +129,10 @@ async function run(block: ReadmeBlock): Promise<void> {
       return;
     case 'help':
       expect(await shell(block.text)).toContain('--model-repository');
+      return;
+    case 'bench':
+      // Less of the same: what counts is that it measures and concludes.
+      expect(await shell(`${block.text.trim()} --concurrency 1 --rounds 1 --duration 0.2`)).toMatch(/verdict/i);
       return;
     case 'shell':
     case 'grpcurl': {
@@ -210,11 +216,15 @@ describe('what README.md says of the code', () => {
   });
 
   test('the metrics it names are those that are served', async () => {
-    const measured = await startServer({ repository: join(root, 'models') });
+    // Nobody collects the spans, but they are counted.
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9' };
+    const measured = await startServer({ repository: join(root, 'models'), env });
     const text = await (await fetch(`http://127.0.0.1:${measured.metricsPort}/metrics`)).text();
     await measured.stop();
-    const served = [...text.matchAll(/^# TYPE ((?:nv_|tensorwire_|vllm:)\w+)/gm)].map((match) => match[1]!);
-    const named = [...readme.matchAll(/`((?:nv_|tensorwire_|vllm:)\w*[a-z])`/g)].map((match) => match[1]!);
+    const served = [...text.matchAll(/^# TYPE ((?:nv_|tensorwire_|vllm:|rest_|grpc_)\w+)/gm)].map((match) => match[1]!);
+    const named = [...readme.matchAll(/`((?:nv_|tensorwire_|vllm:|rest_|grpc_)\w*[a-z])`/g)]
+      .map((match) => match[1]!)
+      .filter((name) => !/^(rest_(json|binary)|grpc_(raw|typed))$/.test(name));
     expect([...new Set(named)].sort()).toEqual(served.sort());
   });
 
@@ -257,12 +267,14 @@ function unpadded(markdown: string): string {
   return markdown.replace(/ +\|/g, ' |').replace(/-{3,}/g, '---');
 }
 
-/** Anchors as GitHub makes them. */
+/** Anchors as GitHub makes them, and those that are set by hand. */
 function headingsOf(markdown: string): string[] {
-  return [...markdown.matchAll(/^#+ (.+)$/gm)].map((match) =>
+  const named = [...markdown.matchAll(/<a id="([^"]+)">/g)].map((match) => match[1]!);
+  const headings = [...markdown.matchAll(/^#+ (.+)$/gm)].map((match) =>
     match[1]!
       .toLowerCase()
       .replace(/[^\w\- ]/g, '')
       .replaceAll(' ', '-'),
   );
+  return [...named, ...headings];
 }

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 /**
  * - `file`: source to be saved under the name in its first line; `fragment`: part of a config.pbtxt
  * - `shell`: harmless commands and curl; `grpcurl`; `script`: a saved file run by its language's runner
- * - `serve`: starts a server and leaves it running; `help`: answers and ends; `npm`: scripts of package.json
+ * - `serve`: starts a server and leaves it running; `help`: answers and ends; `bench`: measures a server; `npm`: scripts of package.json
  * - `outside`: needs a host that tests must not (a package index); `reply`: what the block before prints, as JSON
  * - `unit`: options of a service manager; `drawing`: not to be run
  */
@@ -21,6 +21,7 @@ export type BlockKind =
   | 'script'
   | 'serve'
   | 'help'
+  | 'bench'
   | 'npm'
   | 'outside'
   | 'reply'
@@ -89,7 +90,8 @@ const COMMANDS: readonly (readonly [RegExp, BlockKind])[] = [
   [/^grpcurl /, 'grpcurl'],
   [/^(python3|npx tsx) \S+$/, 'script'],
   [/^node dist\/main\.js --help$/, 'help'],
-  [/^node dist\/main\.js( --|$)/, 'serve'],
+  [/^node dist\/main\.js bench /, 'bench'],
+  [/^([A-Z_]+=\S+ )*node dist\/main\.js( --|$)/, 'serve'],
   [/^npm ci && npm start$/, 'serve'],
   [/^npm /, 'npm'],
   [/^pip install /, 'outside'],
