@@ -69,6 +69,11 @@ export class Call implements CallStamps {
     this.onDone(this);
   }
 
+  /** For what fails before it is sent: callers that ask again at once would do so inside each other. */
+  failSoon(why: string): void {
+    setImmediate(() => this.fail(why));
+  }
+
   fail(why: string): void {
     this.decoded = performance.now();
     this.failure = why;
@@ -86,7 +91,7 @@ export interface WireBytes {
 export interface Transport {
   /** Calls that run at a time; more wait for their turn, encoded. */
   readonly capacity: number;
-  /** Encodes, sends, receives, decodes; `call.onDone` follows, never inside this call unless it fails at once. */
+  /** Encodes, sends, receives, decodes; `call.onDone` follows, never inside this call. */
   start(call: Call): void;
   wireBytes(): WireBytes;
   close(): Promise<void>;

@@ -51,9 +51,12 @@ export interface RoundMeasurement {
   readonly failures: number;
   /** Text of the first failure. */
   readonly firstFailure?: string;
-  /** From the first request to the last answer. */
+  /** Closed: from the first request to the last answer. Open: as long as was planned, or for how much longer the server fell behind. */
   readonly seconds: number;
-  /** From due (open) or asked for (closed) to decoded; a uniform sample of bounded size where there were more requests. */
+  /**
+   * From due (open) or asked for (closed, but for each caller's first) to decoded; a uniform sample of bounded size where there were more
+   * requests.
+   */
   readonly latenciesMs: Float64Array;
   readonly meanMs: number;
   readonly maxMs: number;

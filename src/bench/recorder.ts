@@ -28,6 +28,7 @@ interface Row {
 }
 
 export interface Recorded {
+  /** All that were answered; times are of those beyond the ramp. */
   readonly requests: number;
   readonly failures: number;
   readonly firstFailure?: string;
@@ -46,21 +47,29 @@ export class Recorder {
   readonly #rows = new Float64Array(MAX_ROWS * FIELDS);
   readonly #timings: (string | undefined)[] = [];
   #requests = 0;
+  /** Of them those whose time counts. */
+  #timed = 0;
   #failures = 0;
   #firstFailure: string | undefined;
   #sumMs = 0;
   #maxMs = 0;
 
-  /** An answered call; `endedMs` is the load's own stamp. */
+  /** An answered call whose time counts; `endedMs` is the load's own stamp. */
   answered(call: Call, endedMs: number): void {
+    this.#requests++;
     const latencyMs = endedMs - call.due;
     this.#sumMs += latencyMs;
     if (latencyMs > this.#maxMs) this.#maxMs = latencyMs;
-    const index = this.#requests++;
+    const index = this.#timed++;
     const latencyAt = this.#place(index, MAX_LATENCIES);
     if (latencyAt >= 0) this.#latencies[latencyAt] = latencyMs;
     const rowAt = this.#place(index, MAX_ROWS);
     if (rowAt >= 0) this.#keep(rowAt, call, endedMs);
+  }
+
+  /** An answered call of the ramp, whose time is not that of the load. */
+  ramped(): void {
+    this.#requests++;
   }
 
   #keep(at: number, call: Call, endedMs: number): void {
@@ -103,13 +112,13 @@ export class Recorder {
   }
 
   finish(): Recorded {
-    const requests = this.#requests;
+    const timed = this.#timed;
     return {
-      requests,
+      requests: this.#requests,
       failures: this.#failures,
       ...(this.#firstFailure === undefined ? {} : { firstFailure: this.#firstFailure }),
-      latenciesMs: this.#latencies.slice(0, Math.min(requests, MAX_LATENCIES)),
-      meanMs: requests === 0 ? 0 : this.#sumMs / requests,
+      latenciesMs: this.#latencies.slice(0, Math.min(timed, MAX_LATENCIES)),
+      meanMs: timed === 0 ? 0 : this.#sumMs / timed,
       maxMs: this.#maxMs,
       ...explain(this.#timings.map((_, at) => this.#row(at))),
     };

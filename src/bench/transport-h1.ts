@@ -74,7 +74,7 @@ class H1Transport implements Transport {
     try {
       encoded = encodeInferBody(call.asked.request, this.#encoding);
     } catch (error) {
-      return void call.fail((error as Error).message);
+      return void call.failSoon((error as Error).message);
     }
     const { body, headers } = encoded;
     const list: string[] = [];
@@ -236,8 +236,11 @@ class Lane implements Dispatcher.DispatchHandler {
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     const call = this.#call!;
-    this.#release(this);
-    call.fail(error.message);
+    // Undici is about to empty its queue: a request that came now would be among those that it gives up.
+    setImmediate(() => {
+      this.#release(this);
+      call.fail(error.message);
+    });
   }
 
   close(): Promise<void> {

@@ -106,7 +106,7 @@ class H2Transport implements Transport {
       frame = frameOf(call, message.byteLength);
       message.copy(frame, FRAME_HEAD_BYTES);
     } catch (error) {
-      return void call.fail((error as Error).message);
+      return void call.failSoon((error as Error).message);
     }
     if (!this.#gzip) return void this.#send(call, frame);
     pack(frame.subarray(FRAME_HEAD_BYTES), (error, packed) => {
@@ -123,7 +123,7 @@ class H2Transport implements Transport {
     call.requestBytes = frame.length - FRAME_HEAD_BYTES;
     call.encoded = performance.now();
     const session = this.#sessions[call.index % this.#sessions.length]!;
-    if (session.destroyed || session.closed) return void call.fail('the server closed the connection');
+    if (session.destroyed || session.closed) return void call.failSoon('the server closed the connection');
     const stream: CallStream = session.request(this.#headers);
     stream[CALL] = new Receiving(call);
     stream.on('response', onResponse);
