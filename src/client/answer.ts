@@ -16,6 +16,9 @@ export interface DecodedAnswer {
   readonly parameters: Readonly<Record<string, ParameterValue>>;
 }
 
+/** The largest answer taken where the client's options say nothing, inflated. */
+export const DEFAULT_MAX_RECEIVE_BYTES = 256 * 1024 * 1024;
+
 /** What an answer without parameters has; never written to. */
 export const NO_PARAMETERS: Readonly<Record<string, ParameterValue>> = Object.freeze({});
 

@@ -1,8 +1,8 @@
 /**
  * The deadline and the abort signal of one call, over all its tries and waits.
  *
- * Made by the clients of both transports for each call and closed when it is over. Whoever works for the call at present sets `onEnd` and is told
- * once when nobody waits any more. Owns one timer and one listener.
+ * Made by `open-calls.ts` for each call and closed when it is over. Whoever works for the call at present sets `onEnd` and is told once
+ * when nobody waits any more. Owns one timer and one listener.
  */
 import { ClientError } from './client-error.js';
 
@@ -24,12 +24,12 @@ export class CallScope {
     this.#signal = signal;
     if (signal?.aborted) this.error = aborted(signal);
     else if (signal) {
-      this.#onAbort = () => this.#end(aborted(signal));
+      this.#onAbort = () => this.end(aborted(signal));
       signal.addEventListener('abort', this.#onAbort, { once: true });
     }
     if (timeoutMs > 0 && timeoutMs <= MAX_TIMER_MS) {
       this.#timer = setTimeout(() => {
-        this.#end(new ClientError('DEADLINE_EXCEEDED', `no answer within ${timeoutMs} ms`));
+        this.end(new ClientError('DEADLINE_EXCEEDED', `no answer within ${timeoutMs} ms`));
       }, timeoutMs);
     }
   }
@@ -58,19 +58,6 @@ export class CallScope {
     this.check();
   }
 
-  /** What `promise` becomes, or the reason as soon as the call ends. */
-  async race<Value>(promise: Promise<Value>): Promise<Value> {
-    this.check();
-    try {
-      return await new Promise<Value>((resolve, reject) => {
-        this.onEnd = reject;
-        promise.then(resolve, reject);
-      });
-    } finally {
-      this.onEnd = undefined;
-    }
-  }
-
   /** Waits for `work`, which goes on by itself; rejects when the call ends meanwhile. */
   async wait<Result>(work: Promise<Result>): Promise<Result> {
     this.check();
@@ -84,17 +71,18 @@ export class CallScope {
     }
   }
 
+  /** Nobody waits any more; once, the first reason counts. */
+  end(error: ClientError): void {
+    if (this.error) return;
+    this.error = error;
+    this.onEnd?.(error);
+  }
+
   /** The call is over: nobody is told any more. */
   close(): void {
     this.onEnd = undefined;
     clearTimeout(this.#timer);
     if (this.#onAbort) this.#signal?.removeEventListener('abort', this.#onAbort);
-  }
-
-  #end(error: ClientError): void {
-    if (this.error) return;
-    this.error = error;
-    this.onEnd?.(error);
   }
 }
 

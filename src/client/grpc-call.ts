@@ -94,7 +94,7 @@ export function callUnary<Answer>(
         const endMs = performance.now();
         const { metadata: trailers } = received;
         if (scope.error) reject(scope.error);
-        else if (received.code !== status.OK) reject(errorOf(received, firstByteMs > 0));
+        else if (received.code !== status.OK) reject(errorOf(target, received, firstByteMs > 0));
         else if (failure) reject(failure);
         else if (answer) {
           const { value } = answer;
@@ -137,9 +137,17 @@ export function watch(scope: CallScope, call: RawCall): () => void {
   };
 }
 
-export function errorOf({ code, details, metadata }: StatusObject, isAnswered: boolean): TryError {
+/** How grpc-js begins where there was no connection; it doesn't say to where. */
+const NO_CONNECTION = /^No connection established\. Last error: (?:Error: )?/;
+
+export function errorOf(
+  { channel }: Pick<CallTarget, 'channel'>,
+  { code, details, metadata }: StatusObject,
+  isAnswered: boolean,
+): TryError {
+  const address = channel.getTarget().replace(/^dns:\/*/, '');
   // grpc-js ends it so where name resolution has nothing to say.
-  const message = details.replace(/\. Resolution note: $/, '');
+  const message = details.replace(NO_CONNECTION, `no connection to ${address}: `).replace(/\. Resolution note: $/, '');
   return new TryError(codeOf(code), message || `the server answered with status ${code}`, {
     trailers: metadata,
     isAnswered,

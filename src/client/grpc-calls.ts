@@ -4,18 +4,18 @@
  * Owned by `grpc-client.ts`, which knows what messages mean. Owns the connections; closing waits for the calls under way.
  */
 import { type Channel, Metadata } from '@grpc/grpc-js';
-import { CallScope } from './call-scope.js';
+import type { CallScope } from './call-scope.js';
 import { ClientError } from './client-error.js';
 import { callUnary, type OutgoingMessage, type UnaryReply } from './grpc-call.js';
 import { GrpcChannels } from './grpc-channels.js';
 import { MODEL_STREAM_INFER, type SmallMethod } from './grpc-methods.js';
 import { AnswerStream } from './grpc-stream.js';
 import { type Tried, tries } from './grpc-tries.js';
+import { type OpenCallOptions, OpenCalls } from './open-calls.js';
 import { DEFAULT_RETRY, type RetryPolicy } from './retry.js';
 import { traceHeaders } from './trace-context.js';
 import type { CallOptions, ClientOptions } from './types.js';
 
-const DEFAULT_TIMEOUT_MS = 60_000;
 /** Asks servers with Triton's streams to end them with a gRPC status where they fail, rather than with a text alone. */
 const STREAM_ERRORS = { triton_grpc_error: 'true' };
 
@@ -25,19 +25,12 @@ export interface UnaryCall<Answer> {
   readonly decode: (bytes: Buffer) => Answer;
 }
 
-export interface SmallOptions extends CallOptions {
-  /** It is not tried again, whatever the client's options say. */
-  readonly isOnce?: boolean;
-}
-
 export class GrpcCalls {
   readonly #options: ClientOptions;
   readonly #channels: GrpcChannels;
   readonly #metadata: Metadata;
   readonly #retry: RetryPolicy;
-  readonly #scopes = new Set<CallScope>();
-  #closing: Promise<void> | undefined;
-  #idle: (() => void) | undefined;
+  readonly #open: OpenCalls;
 
   /** Throws a local INVALID_ARGUMENT. */
   constructor(options: ClientOptions) {
@@ -45,49 +38,30 @@ export class GrpcCalls {
     this.#metadata = withHeaders(new Metadata(), options.headers);
     this.#retry = { ...DEFAULT_RETRY, ...options.retry };
     this.#channels = new GrpcChannels(options);
+    this.#open = new OpenCalls(options);
   }
 
   /** Resolves when the calls under way are over and all connections closed. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
-  }
-
-  async #close(): Promise<void> {
-    if (this.#scopes.size > 0) {
-      await new Promise<void>((resolve) => {
-        this.#idle = resolve;
-      });
-    }
-    this.#channels.close();
+    return this.#open.close(() => this.#channels.close());
   }
 
   /** A call that somebody else ends by `end`. Throws a local FAILED_PRECONDITION once the client is closed. */
-  begin({ timeoutMs, signal }: CallOptions): CallScope {
-    if (this.#closing) throw refusal('FAILED_PRECONDITION', 'the client is closed');
-    const scope = new CallScope(timeoutMs ?? this.#options.timeoutMs ?? DEFAULT_TIMEOUT_MS, signal);
-    this.#scopes.add(scope);
-    return scope;
+  begin(options: CallOptions): CallScope {
+    return this.#open.begin(options);
   }
 
   end(scope: CallScope): void {
-    scope.close();
-    this.#scopes.delete(scope);
-    if (this.#scopes.size === 0) this.#idle?.();
+    this.#open.end(scope);
   }
 
   /** Does `work` for a call that ends with it. */
-  async run<Result>(options: CallOptions, work: (scope: CallScope) => Promise<Result>): Promise<Result> {
-    const scope = this.begin(options);
-    try {
-      return await work(scope);
-    } finally {
-      this.end(scope);
-    }
+  run<Result>(options: OpenCallOptions, work: (scope: CallScope) => Promise<Result>): Promise<Result> {
+    return this.#open.run(options, work);
   }
 
   /** A call of one of the small methods. */
-  small<Answer>(method: SmallMethod<Answer>, request: object, options: SmallOptions = {}): Promise<Answer> {
+  small<Answer>(method: SmallMethod<Answer>, request: object, options: OpenCallOptions = {}): Promise<Answer> {
     return this.run(options, async (scope) => {
       const { path, decode } = method;
       const tried = await this.unary({ path, message: method.encode(request), decode }, options, scope);
@@ -106,11 +80,11 @@ export class GrpcCalls {
   }
 
   #tries<Reply>(
-    options: SmallOptions,
+    options: OpenCallOptions,
     scope: CallScope,
     attemptOn: (channel: Channel) => Promise<Reply>,
   ): Promise<Tried<Reply>> {
-    const retry = options.isOnce ? { ...this.#retry, attempts: 1 } : this.#retry;
+    const retry = options.isAside ? { ...this.#retry, attempts: 1 } : this.#retry;
     return tries({ channels: this.#channels, scope, isGzip: this.isGzip(options), retry }, attemptOn);
   }
 

@@ -153,8 +153,7 @@ class GrpcClient implements InferenceClient {
   }
 
   async #facts(name: string, version: string): Promise<ModelFacts> {
-    // The request itself is tried again where this can't be had.
-    const options = { isOnce: true };
+    const options = { isAside: true };
     const [metadata, optional] = await Promise.all([
       this.#calls.small(methods.modelMetadata, { name, version }, options),
       // Triton's extension: others don't tell.

@@ -51,7 +51,7 @@ export class AnswerStream {
           this.trailers = received.metadata;
           this.#isOver = true;
           if (scope.error) this.#error = scope.error;
-          else if (received.code !== status.OK) this.#error = errorOf(received, this.firstByteMs > 0);
+          else if (received.code !== status.OK) this.#error = errorOf(target, received, this.firstByteMs > 0);
           if (this.#error) reject(this.#error);
           else resolve();
           this.#wake?.();

@@ -4,11 +4,12 @@
  * Made by `connect` in `client.ts`. Each method is a line from tensors to tensors: encode, call, decode, budget. Owns the connections and
  * what was learnt of models; deadlines, retries and addresses are `rest-call.ts`'s.
  */
-import { createAnswer } from './answer.js';
+import { createAnswer, DEFAULT_MAX_RECEIVE_BYTES } from './answer.js';
 import { type Budget, budgetOf, parseServerTiming } from './budget.js';
-import { CallScope } from './call-scope.js';
+import type { CallScope } from './call-scope.js';
 import { ClientError } from './client-error.js';
 import { MetadataCache } from './metadata-cache.js';
+import { type OpenCallOptions, OpenCalls } from './open-calls.js';
 import type { ModelFacts } from './request-check.js';
 import { type CallPolicy, type CallResult, call, deflated, inflated, type RestRequest } from './rest-call.js';
 import { Connections } from './rest-connections.js';
@@ -38,9 +39,6 @@ import type {
   ServerMetadata,
 } from './types.js';
 
-const DEFAULT_TIMEOUT_MS = 60_000;
-const DEFAULT_MAX_RECEIVE_BYTES = 256 * 1024 * 1024;
-
 /** A client over REST. Opens no connection before the first call; throws a local INVALID_ARGUMENT for options that can't be. */
 export function createRestClient(options: ClientOptions): InferenceClient {
   return new RestClient(options);
@@ -62,9 +60,7 @@ class RestClient implements InferenceClient {
   readonly #retry: RetryPolicy;
   readonly #maxReceiveBytes: number;
   readonly #facts: MetadataCache | undefined;
-  readonly #calls = new Set<CallScope>();
-  #closing: Promise<void> | undefined;
-  #idle: (() => void) | undefined;
+  readonly #open: OpenCalls;
 
   constructor(options: ClientOptions) {
     const { encoding = 'binary', retry, maxReceiveBytes = DEFAULT_MAX_RECEIVE_BYTES } = options;
@@ -77,6 +73,7 @@ class RestClient implements InferenceClient {
     this.#maxReceiveBytes = maxReceiveBytes;
     this.#connections = new Connections(options);
     this.#headers = lowerCased(options.headers ?? {});
+    this.#open = new OpenCalls(options);
     if (options.checkRequests ?? true) {
       this.#facts = new MetadataCache((model, version) => this.#fetchFacts(model, version));
     }
@@ -103,7 +100,7 @@ class RestClient implements InferenceClient {
   }
 
   infer(request: InferRequest, options: CallOptions = {}): Promise<InferAnswer> {
-    return this.#run(options, async (scope) => {
+    return this.#open.run(options, async (scope) => {
       const path = modelPath(request.model, request.version, '/infer');
       const checkedMs = await this.#check(request, scope);
       const encoded = await this.#pack(encodeInferBody(request, this.#encoding), options);
@@ -126,7 +123,7 @@ class RestClient implements InferenceClient {
   }
 
   generate(request: GenerateRequest, options: CallOptions = {}): Promise<{ text: string; budget: Budget }> {
-    return this.#run(options, async (scope) => {
+    return this.#open.run(options, async (scope) => {
       const path = modelPath(request.model, request.version, '/generate');
       const encoded = await this.#pack({ body: generateBody(request, WITHOUT_PROMPT), headers: JSON_BODY }, options);
       const result = await this.#post(path, encoded, scope, options, this.#policy);
@@ -138,8 +135,8 @@ class RestClient implements InferenceClient {
   generateStream(request: GenerateRequest, options: CallOptions = {}): GeneratedStream {
     return createGeneratedStream({
       maxReceiveBytes: this.#maxReceiveBytes,
-      scope: () => this.#begin(options),
-      end: (scope) => this.#end(scope),
+      scope: () => this.#open.begin(options),
+      end: (scope) => this.#open.end(scope),
       send: async (sink, scope) => {
         const path = modelPath(request.model, request.version, '/generate_stream');
         // Servers of Triton's vLLM backend send all at once without it.
@@ -158,59 +155,31 @@ class RestClient implements InferenceClient {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
-  }
-
-  async #close(): Promise<void> {
-    if (this.#calls.size > 0) {
-      await new Promise<void>((resolve) => {
-        this.#idle = resolve;
-      });
-    }
-    await this.#connections.close();
+    return this.#open.close(() => this.#connections.close());
   }
 
   /** When the model's metadata were there, where they had to be asked for; rejects for a request that they forbid. */
   async #check(request: InferRequest, scope: CallScope): Promise<number | undefined> {
     const asking = this.#facts?.check(request);
     if (asking === undefined) return undefined;
-    await scope.race(asking);
+    await scope.wait(asking);
     return performance.now();
   }
 
   async #fetchFacts(model: string, version: string): Promise<ModelFacts> {
-    const config = this.#get(modelPath(model, version, '/config'), {})
-      .then(parseOptionalInputs)
-      .catch(() => undefined);
-    const metadata = await this.modelMetadata(model, version);
-    return { metadata, optional: await config };
+    const options = { isAside: true };
+    const [metadata, optional] = await Promise.all([
+      this.#get(modelPath(model, version, ''), options).then(parseModelMetadata),
+      // Triton's extension: others don't tell.
+      this.#get(modelPath(model, version, '/config'), options)
+        .then(parseOptionalInputs)
+        .catch(() => undefined),
+    ]);
+    return { metadata, optional };
   }
 
   get #policy(): CallPolicy {
     return { retry: this.#retry, maxReceiveBytes: this.#maxReceiveBytes };
-  }
-
-  #begin({ timeoutMs, signal }: CallOptions): CallScope {
-    if (this.#closing) throw refusal('FAILED_PRECONDITION', 'the client is closed');
-    const scope = new CallScope(timeoutMs ?? this.#options.timeoutMs ?? DEFAULT_TIMEOUT_MS, signal);
-    this.#calls.add(scope);
-    return scope;
-  }
-
-  #end(scope: CallScope): void {
-    scope.close();
-    this.#calls.delete(scope);
-    if (this.#calls.size === 0) this.#idle?.();
-  }
-
-  async #run<Result>(options: CallOptions, work: (scope: CallScope) => Promise<Result>): Promise<Result> {
-    const scope = this.#begin(options);
-    try {
-      return await work(scope);
-    } finally {
-      this.#end(scope);
-    }
   }
 
   async #pack(
@@ -232,9 +201,10 @@ class RestClient implements InferenceClient {
     return this.#send({ method: 'POST', path, headers, body }, scope, options, policy);
   }
 
-  async #get(path: string, options: CallOptions): Promise<Buffer> {
-    return this.#run(options, async (scope) => {
-      const { body, headers } = await this.#send({ method: 'GET', path, headers: {} }, scope, options, this.#policy);
+  #get(path: string, options: OpenCallOptions): Promise<Buffer> {
+    return this.#open.run(options, async (scope) => {
+      const policy = options.isAside ? { ...this.#policy, retry: { ...this.#retry, attempts: 1 } } : this.#policy;
+      const { body, headers } = await this.#send({ method: 'GET', path, headers: {} }, scope, options, policy);
       return inflated(body, headers, this.#maxReceiveBytes);
     });
   }
@@ -253,7 +223,7 @@ class RestClient implements InferenceClient {
 
   /** What the status says: 200 is yes; what a server says that is not there, not ready or stopping is no. */
   async #health(path: string, options: CallOptions = {}): Promise<boolean> {
-    return this.#run(options, async (scope) => {
+    return this.#open.run(options, async (scope) => {
       const accepts = (status: number) => NO.has(status) || (status >= 200 && status < 300);
       const policy = { ...this.#policy, accepts };
       const { status } = await this.#send({ method: 'GET', path, headers: {} }, scope, options, policy);

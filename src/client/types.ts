@@ -167,7 +167,10 @@ export interface ClientOptions {
   readonly timeoutMs?: number;
   readonly compression?: 'none' | 'gzip';
   readonly retry?: RetryOptions;
-  /** HTTP/2 PING after this much silence with calls under way (gRPC), TCP keepalive (REST), in milliseconds. Default 30,000; 0 = none. */
+  /**
+   * Milliseconds of silence before an HTTP/2 PING, with calls under way (gRPC, default 330,000: many servers forbid more than one in five
+   * minutes), or before TCP's keepalive (REST, default 30,000). 0 = none.
+   */
   readonly keepaliveMs?: number;
   /** Ask for the model's metadata once and check each request against it before it is sent. Default true. */
   readonly checkRequests?: boolean;

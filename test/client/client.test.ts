@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { expect, test } from 'vitest';
 import { ClientError, connect } from '../../src/client/client.js';
 import type { ClientOptions } from '../../src/client/types.js';
@@ -52,4 +54,31 @@ test.each<[Partial<Record<keyof ClientOptions, unknown>>, string]>([
   }
   expect(error).toBeInstanceOf(ClientError);
   expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', local: true, message });
+});
+
+test.each(['grpc', 'rest'] as const)('over %s, a server that never answers holds back no close', async (protocol) => {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => sockets.push(socket.on('error', () => undefined).resume()));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  // No deadline of the client's own: what it asks of the model, beside the call, would be waited for for ever.
+  const addresses = [`127.0.0.1:${(server.address() as AddressInfo).port}`];
+  const client = connect({ protocol, addresses, timeoutMs: 0 });
+  const request = { model: 'm', inputs: [{ name: 'x', shape: [1], data: Float32Array.of(1) }] };
+  await expect(client.infer(request, { timeoutMs: 20 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+  await client.close();
+  for (const socket of sockets) socket.destroy();
+  server.close();
+});
+
+test.each(['grpc', 'rest'] as const)('over %s, an option of a call that can not be is refused', async (protocol) => {
+  const client = connect({ protocol, addresses: ['127.0.0.1:1'] });
+  const refused = { code: 'INVALID_ARGUMENT', local: true };
+  const calls: [object, string][] = [
+    [{ timeoutMs: Number.NaN }, 'timeoutMs is NaN, expected a number of at least 0'],
+    [{ timeoutMs: -1 }, 'timeoutMs is -1, expected a number of at least 0'],
+    [{ compression: 'br' }, "compression is 'br', expected 'none' or 'gzip'"],
+  ];
+  for (const [options, message] of calls)
+    await expect(client.isLive(options)).rejects.toMatchObject({ ...refused, message });
+  await client.close();
 });

@@ -4,6 +4,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { propagation } from '@opentelemetry/api';
 import { afterEach, expect, test } from 'vitest';
 import { connect as connectTo } from '../../src/client/client.js';
+import { channelOptions } from '../../src/client/grpc-channels.js';
 import type { ClientOptions, InferenceClient } from '../../src/client/types.js';
 import {
   failure,
@@ -93,14 +94,17 @@ test('an address that comes back is used again', async () => {
 });
 
 test('where nobody can be reached the error says so, after the tries allowed', async () => {
-  const client = connect([await deadPort(), await deadPort()], {
+  const ports = [await deadPort(), await deadPort()];
+  const client = connect(ports, {
     retry: { ...QUICK, attempts: 2 },
     checkRequests: false,
   });
   await expect(client.infer(REQUEST)).rejects.toMatchObject({
     code: 'UNAVAILABLE',
     attempts: 2,
-    message: expect.stringContaining('ECONNREFUSED'),
+    message: expect.stringMatching(
+      new RegExp(`^no connection to 127.0.0.1:(${ports.join('|')}): connect ECONNREFUSED 127.0.0.1:\\d+$`),
+    ),
   });
   await expect(client.isLive()).rejects.toMatchObject({ code: 'UNAVAILABLE' });
 });
@@ -360,4 +364,13 @@ test('a reader that is slow holds the server back, and misses nothing', async ()
     }
   }
   expect(read).toBe(COUNT);
+});
+
+test('a PING goes out no sooner than servers allow, and as the caller says', () => {
+  const keepalive = (options: Partial<ClientOptions>) =>
+    channelOptions({ protocol: 'grpc', addresses: ['localhost:1'], ...options }, false)['grpc.keepalive_time_ms'];
+  const allowedMs = 5 * 60_000;
+  expect(keepalive({})).toBeGreaterThan(allowedMs);
+  expect(keepalive({ keepaliveMs: 20_000 })).toBe(20_000);
+  expect(keepalive({ keepaliveMs: 0 })).toBeUndefined();
 });

@@ -1,0 +1,80 @@
+/**
+ * The calls of one client that are under way, over either protocol, from their begin until the client is closed.
+ *
+ * One per client. Owns their scopes: closing waits for what callers wait for, and ends what was only asked on the side. Must not know a
+ * connection.
+ */
+import { CallScope } from './call-scope.js';
+import { ClientError } from './client-error.js';
+import type { CallOptions, ClientOptions } from './types.js';
+
+const DEFAULT_TIMEOUT_MS = 60_000;
+
+export interface OpenCallOptions extends CallOptions {
+  /**
+   * Asked on the side of calls, which may give up waiting for it: tried once, and not waited for by `close`. A server that hangs must not
+   * hold back a client whose calls are all over.
+   */
+  readonly isAside?: boolean;
+}
+
+export class OpenCalls {
+  readonly #timeoutMs: number;
+  readonly #calls = new Set<CallScope>();
+  readonly #asides = new Set<CallScope>();
+  #closing: Promise<void> | undefined;
+  #idle: (() => void) | undefined;
+
+  constructor({ timeoutMs = DEFAULT_TIMEOUT_MS }: Pick<ClientOptions, 'timeoutMs'>) {
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** A call that somebody else ends by `end`. Throws a local FAILED_PRECONDITION once the client is closed. */
+  begin({ timeoutMs = this.#timeoutMs, compression, signal, isAside = false }: OpenCallOptions): CallScope {
+    if (this.#closing && !isAside) throw refusal('FAILED_PRECONDITION', 'the client is closed');
+    if (!(timeoutMs >= 0))
+      throw refusal('INVALID_ARGUMENT', `timeoutMs is ${timeoutMs}, expected a number of at least 0`);
+    if (compression !== undefined && compression !== 'none' && compression !== 'gzip')
+      throw refusal('INVALID_ARGUMENT', `compression is '${compression}', expected 'none' or 'gzip'`);
+    const scope = new CallScope(timeoutMs, signal);
+    (isAside ? this.#asides : this.#calls).add(scope);
+    return scope;
+  }
+
+  end(scope: CallScope): void {
+    scope.close();
+    this.#asides.delete(scope);
+    this.#calls.delete(scope);
+    if (this.#calls.size === 0) this.#idle?.();
+  }
+
+  /** Does `work` for a call that ends with it. */
+  async run<Result>(options: OpenCallOptions, work: (scope: CallScope) => Promise<Result>): Promise<Result> {
+    const scope = this.begin(options);
+    try {
+      return await work(scope);
+    } finally {
+      this.end(scope);
+    }
+  }
+
+  /** Resolves when all calls are over and `disconnect` is done. Idempotent. */
+  close(disconnect: () => void | Promise<void>): Promise<void> {
+    this.#closing ??= this.#close(disconnect);
+    return this.#closing;
+  }
+
+  async #close(disconnect: () => void | Promise<void>): Promise<void> {
+    if (this.#calls.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    }
+    for (const scope of this.#asides) scope.end(new ClientError('CANCELLED', 'the client is closed'));
+    await disconnect();
+  }
+}
+
+function refusal(code: 'INVALID_ARGUMENT' | 'FAILED_PRECONDITION', message: string): ClientError {
+  return new ClientError(code, message, { local: true });
+}
