@@ -3,11 +3,14 @@
  *
  * Used by `matrix.ts`. Owns the order, in which what matters most comes first, and what is told meanwhile.
  */
+
+import { loadName, payloadName } from '../src/bench/cell-result.js';
 import { startLoad } from '../src/bench/load.js';
 import type { LoadTarget } from '../src/bench/load-types.js';
 import type { ProgressLine } from '../src/bench/progress-line.js';
 import type { CellResult } from '../src/bench/results.js';
 import { type CellSpec, type Progress, runCells } from '../src/bench/run-cells.js';
+import { leftOutNote } from './left-out.js';
 import { closedCells, type MatrixPlan, openCells, openCount } from './matrix-cells.js';
 
 export interface MatrixSurroundings {
@@ -16,12 +19,14 @@ export interface MatrixSurroundings {
   /** For the client; left out = anywhere. */
   readonly cpus: readonly number[] | undefined;
   readonly onNote: (note: string) => void;
+  /** When the run began, on `performance.now()`. */
+  readonly runBegan: number;
   readonly progress: ProgressLine;
 }
 
 /** Results in the order of the cells. */
 export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroundings): Promise<CellResult[]> {
-  const { target, serverCpuUs, cpus, progress } = surroundings;
+  const { target, serverCpuUs, cpus, progress, runBegan } = surroundings;
   const runner = await startLoad(target, { processes: 1, ...(cpus && { cpus }) });
   const began = performance.now();
   const closed = closedCells(plan);
@@ -33,7 +38,7 @@ export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroun
     told.add(note);
   };
   let done = 0;
-  let leftOut = 0;
+  const leftOut: string[] = [];
   const show = ({ done: ofPart, what }: Progress): void => {
     const seconds = (performance.now() - began) / 1000;
     const all = done + ofPart;
@@ -42,7 +47,7 @@ export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroun
   const measure = async (cells: readonly CellSpec[]): Promise<CellResult[]> => {
     const results: CellResult[] = [];
     for (const part of partsOf(cells)) {
-      if (performance.now() - began > plan.cellsWithinMs) leftOut += part.length;
+      if (performance.now() - runBegan > plan.beginWithinMs.cells) leftOut.push(partName(part));
       else {
         const { rounds, msPerRound } = plan;
         const options = { rounds, warmUpRounds: 1, msPerRound, serverCpuUs, onNote: tell, onProgress: show };
@@ -54,12 +59,24 @@ export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroun
   };
   try {
     const first = await measure(closed);
-    const results = [...first, ...(await measure(openCells(plan, first)))];
-    if (leftOut > 0) tell(`${leftOut} of ${total} cells are left out, as the time of a quick run was over.`);
+    const open = openCells(plan, first);
+    const withRate = new Set(open.map(({ payload }) => payloadName(payload)));
+    const without = new Set(closed.map(({ payload }) => payloadName(payload)).filter((name) => !withRate.has(name)));
+    if (without.size > 0) {
+      tell(`There is no open loop of ${[...without].join('; ')}: no closed one says which rate can be answered.`);
+    }
+    const results = [...first, ...(await measure(open))];
+    if (leftOut.length > 0) tell(leftOutNote('cells', leftOut));
     return results;
   } finally {
     await runner.close();
   }
+}
+
+/** All arms of a payload and load. */
+function partName([first]: readonly CellSpec[]): string {
+  const { payload, load } = first!;
+  return `${payloadName(payload)} ${load.kind === 'closed' ? `with ${loadName(load)}` : 'in an open loop'}`;
 }
 
 /** Cells in a row that have the model and payload in common, and are closed loops of so many callers or open ones. */

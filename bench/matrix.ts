@@ -17,9 +17,10 @@ import { verdict } from '../src/bench/verdict.js';
 import { verdictText } from '../src/bench/verdict-text.js';
 import { canPin, cpuHalves, pinnedTo } from './affinity.js';
 import { runExperiments } from './experiments/run.js';
+import { leftOutNote } from './left-out.js';
 import { matrixPlan } from './matrix-cells.js';
 import { matrixFigures } from './matrix-figures.js';
-import { checkIndependently } from './matrix-independent.js';
+import { checkIndependently, type IndependentChecks } from './matrix-independent.js';
 import { measureCells } from './matrix-measure.js';
 import { writeMatrixModels } from './matrix-models.js';
 import { startTensorwire, workDirectory } from './peer.js';
@@ -38,11 +39,20 @@ export const matrix: Bench = {
 async function run({ quick, out = 'bench-results' }: BenchOptions): Promise<Figures> {
   // Before half an hour of work that could not be kept.
   makeOutputDirectory(out);
-  const measured = await measureMatrix(quick);
   const began = performance.now();
-  const experiments = await runExperiments({ quick });
-  const all = [...measured.experiments, ...experiments];
-  const results = { ...measured, experiments: all, seconds: measured.seconds + (performance.now() - began) / 1000 };
+  const measured = await measureMatrix(quick);
+  const notes = [...measured.notes];
+  const experiments = await runExperiments({
+    quick,
+    beginUntilMs: began + matrixPlan(quick).beginWithinMs.experiments,
+    onNote: (note) => notes.push(note),
+  });
+  const results = {
+    ...measured,
+    experiments: [...measured.experiments, ...experiments],
+    seconds: (performance.now() - began) / 1000,
+    notes,
+  };
   const width = process.stdout.columns ?? 120;
   say(resultsTable(results, { width }));
   say(`\n${verdictText(verdict(results), { width })}\n`);
@@ -52,7 +62,7 @@ async function run({ quick, out = 'bench-results' }: BenchOptions): Promise<Figu
 }
 
 /** Starts the server, measures everything, stops it. */
-export async function measureMatrix(quick: boolean): Promise<BenchResults> {
+async function measureMatrix(quick: boolean): Promise<BenchResults> {
   const plan = matrixPlan(quick);
   const startedAt = new Date();
   const began = performance.now();
@@ -77,20 +87,32 @@ export async function measureMatrix(quick: boolean): Promise<BenchResults> {
       serverCpuUs,
       cpus: canPin() ? load : undefined,
       onNote: (note) => notes.push(note),
+      runBegan: began,
       progress,
     });
-    const streams = await pinnedTo(load, () =>
-      runStreams({
-        grpc,
-        http,
-        model: STREAM_MODEL,
-        rounds: plan.streamRounds,
-        serverCpuUs,
-        onProgress: (share, way) => progress.show(streamProgress(share, way)),
-      }),
-    );
-    progress.show({ done: 99, total: 100, what: 'percent, h2load on one cell per protocol', secondsLeft: undefined });
-    const independent = await checkIndependently(target, pid, plan.independent);
+    const isTime = (part: 'streams' | 'independent'): boolean => performance.now() - began < plan.beginWithinMs[part];
+    let streams: readonly StreamResult[] = [];
+    if (isTime('streams')) {
+      streams = await pinnedTo(load, () =>
+        runStreams({
+          grpc,
+          http,
+          model: STREAM_MODEL,
+          rounds: plan.streamRounds,
+          serverCpuUs,
+          onProgress: (share, way) => progress.show(streamProgress(share, way)),
+          onNote: (note) => notes.push(note),
+        }),
+      );
+    } else notes.push(leftOutNote('parts', ['the token streams']));
+    let independent: IndependentChecks = {
+      experiments: [],
+      notes: [leftOutNote('parts', ['the comparison with h2load'])],
+    };
+    if (isTime('independent')) {
+      progress.show({ done: 99, total: 100, what: 'percent, h2load on one cell per protocol', secondsLeft: undefined });
+      independent = await checkIndependently(target, pid, plan.independent);
+    }
     progress.end();
     return {
       schema: 1,

@@ -4,6 +4,7 @@
  * Called by the matrix, whose results hold what comes out, and by `npm run bench -- experiments`. Owns the order and the servers.
  */
 import type { ExperimentResult } from '../../src/bench/results.js';
+import { leftOutNote } from '../left-out.js';
 import { BenchError, say } from '../result.js';
 import { balancing } from './balancing.js';
 import { channelPerRequest } from './channel-per-request.js';
@@ -23,11 +24,11 @@ const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
   classification_response: classificationResponse,
   parse_serialize: parseSerialize,
   embedding_bytes: embeddingBytes,
-  connection_overhead: connectionOverhead,
   hpack,
   token_gzip: tokenGzip,
   token_parse: tokenParse,
   gzip,
+  connection_overhead: connectionOverhead,
   channel_per_request: channelPerRequest,
   channel_pool: channelPool,
   head_of_line: headOfLine,
@@ -42,13 +43,21 @@ export interface RunOptions {
   readonly names?: readonly string[];
   /** Progress; standard output when not given. */
   readonly say?: (line: string) => void;
+  /** On `performance.now()`: what would begin later is left out. */
+  readonly beginUntilMs?: number;
+  /** Hears, where given, which were left out and which failed, in place of an error. */
+  readonly onNote?: (note: string) => void;
 }
 
-/** Throws BenchError for a name that is none, and when a server or a client fails: a figure from errors would be none. */
+/**
+ * Throws BenchError for a name that is none, and, without `onNote`, when a server or a client fails: a figure from errors would be none.
+ */
 export async function runExperiments({
   quick,
   names = EXPERIMENT_NAMES,
   say: tell = say,
+  beginUntilMs = Number.POSITIVE_INFINITY,
+  onNote,
 }: RunOptions): Promise<ExperimentResult[]> {
   const unknown = names.filter((name) => !Object.hasOwn(EXPERIMENTS, name));
   if (unknown.length > 0) {
@@ -56,17 +65,28 @@ export async function runExperiments({
   }
   const lab = openLab();
   const results: ExperimentResult[] = [];
+  const leftOut: string[] = [];
   try {
     for (const [i, name] of names.entries()) {
+      if (performance.now() > beginUntilMs) {
+        leftOut.push(name);
+        continue;
+      }
       tell(`experiment ${i + 1}/${names.length}: ${name}`);
       const began = performance.now();
-      const result = await EXPERIMENTS[name]!({ quick, lab, say: (line) => tell(`  ${line}`) });
-      for (const [figure, value] of Object.entries(result.figures)) {
-        if (!Number.isFinite(value)) throw new BenchError(`${name}: figure '${figure}' is ${value}`);
+      try {
+        const result = await EXPERIMENTS[name]!({ quick, lab, say: (line) => tell(`  ${line}`) });
+        for (const [figure, value] of Object.entries(result.figures)) {
+          if (!Number.isFinite(value)) throw new BenchError(`${name}: figure '${figure}' is ${value}`);
+        }
+        results.push(result);
+      } catch (error) {
+        if (!(error instanceof BenchError) || onNote === undefined) throw error;
+        onNote(`The experiment ${name} failed: ${error.message}`);
       }
       tell(`  ${((performance.now() - began) / 1000).toFixed(1)} s`);
-      results.push(result);
     }
+    if (leftOut.length > 0) onNote?.(leftOutNote('experiments', leftOut));
   } finally {
     await lab.close();
   }

@@ -124,3 +124,11 @@ test('the cheap experiments give figures that can be known beforehand', async ()
   expect(tokens!.grpc_gzip_message_bytes).toBeGreaterThan(tokens!.grpc_message_bytes!);
   expect(tokens!.sse_gzip_event_bytes).toBeLessThan(tokens!.sse_event_bytes!);
 });
+
+test('experiments that would begin too late are left out, and said to be', async () => {
+  const notes: string[] = [];
+  const names = ['hpack', 'token_gzip'];
+  const options = { quick: true, names, say: () => {}, beginUntilMs: performance.now() - 1 };
+  expect(await runExperiments({ ...options, onNote: (note) => notes.push(note) })).toEqual([]);
+  expect(notes).toEqual(['The time of a quick run was over, so these experiments are left out: hpack; token_gzip.']);
+});

@@ -2,6 +2,8 @@
 import { expect, test } from 'vitest';
 import { closedCells, matrixPlan, openCells } from '../../bench/matrix-cells.js';
 import { matrixFigures } from '../../bench/matrix-figures.js';
+import { measureCells } from '../../bench/matrix-measure.js';
+import { ProgressLine } from '../../src/bench/progress-line.js';
 import { armName, type BenchResults, type CellResult } from '../../src/bench/results.js';
 import type { CellSpec } from '../../src/bench/run-cells.js';
 
@@ -80,4 +82,22 @@ test('the figures say whether the run is sound and how far the arms are apart', 
     independent_grpc_raw_ratio: 0.9,
   });
   expect(figures.explained_off_max).toBeCloseTo(0.01);
+});
+
+test('a run whose time is over leaves cells out and names them', async () => {
+  const plan = { ...matrixPlan(true), sizesKb: [2], concurrencies: [1] };
+  const notes: string[] = [];
+  const cells = await measureCells(plan, {
+    target: {},
+    serverCpuUs: () => 0,
+    cpus: undefined,
+    onNote: (note) => notes.push(note),
+    runBegan: performance.now() - plan.beginWithinMs.cells - 1,
+    progress: new ProgressLine({ write: () => true }),
+  });
+  expect(cells).toEqual([]);
+  expect(notes).toEqual([
+    'There is no open loop of text_embedding 2 KB; image_classification 2 KB; llm_token 2 KB: no closed one says which rate can be answered.',
+    'The time of a quick run was over, so these cells are left out: text_embedding 2 KB with 1 at a time; image_classification 2 KB with 1 at a time; llm_token 2 KB with 1 at a time.',
+  ]);
 });
