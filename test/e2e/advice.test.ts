@@ -38,7 +38,7 @@ async function infer(binary: boolean): Promise<void> {
       : { inputs: [{ ...tensor, data: Array.from(data) }] },
   );
   const body = binary ? Buffer.concat([Buffer.from(head), new Uint8Array(data.buffer)]) : head;
-  const headers = binary ? { 'inference-header-content-length': String(head.length) } : {};
+  const headers: Record<string, string> = binary ? { 'inference-header-content-length': String(head.length) } : {};
   const response = await fetch(url('/v2/models/identity/infer'), { method: 'POST', body, headers });
   expect(response.status).toBe(200);
   await response.arrayBuffer();
