@@ -4,7 +4,7 @@
  * Called by the load processes and by `run-cells.ts`. Pure.
  */
 import { isBytesData, rawBytes, writeRaw } from '../client/tensor.js';
-import type { OutputTensor, TensorData } from '../client/types.js';
+import type { InputTensor, TensorData } from '../client/types.js';
 
 /** Bytes in the raw layout, all tensors together. */
 export function tensorBytes(tensors: readonly { readonly data: TensorData }[]): number {
@@ -15,8 +15,8 @@ export function tensorBytes(tensors: readonly { readonly data: TensorData }[]): 
 
 /** Undefined when both answers hold the same tensors bit for bit, in any order; else the first difference in words. */
 export function tensorsDifference(
-  expected: readonly OutputTensor[],
-  actual: readonly OutputTensor[],
+  expected: readonly Required<InputTensor>[],
+  actual: readonly Required<InputTensor>[],
 ): string | undefined {
   if (expected.length !== actual.length) return `${actual.length} outputs in place of ${expected.length}`;
   for (const output of expected) {

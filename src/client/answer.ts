@@ -4,9 +4,10 @@
  * Made by the decoders of both transports. Outputs may be views on the received message, which the answer then keeps alive. Must not
  * know a protocol.
  */
+import type { Datatype } from '../base/datatype.js';
 import type { Budget } from './budget.js';
 import { ClientError } from './client-error.js';
-import type { InferAnswer, OutputTensor, ParameterValue } from './types.js';
+import type { InferAnswer, OutputTensor, ParameterValue, TensorData } from './types.js';
 
 export interface DecodedAnswer {
   readonly model: string;
@@ -21,6 +22,16 @@ export const DEFAULT_MAX_RECEIVE_BYTES = 256 * 1024 * 1024;
 
 /** What an answer without parameters has; never written to. */
 export const NO_PARAMETERS: Readonly<Record<string, ParameterValue>> = Object.freeze({});
+
+/** An output whose array is the one of its datatype, which types can't follow. */
+export function createOutput(output: {
+  readonly name: string;
+  readonly datatype: Datatype;
+  readonly shape: readonly number[];
+  readonly data: TensorData;
+}): OutputTensor {
+  return output as OutputTensor;
+}
 
 export function createAnswer(decoded: DecodedAnswer, budget: Budget): InferAnswer {
   return new Answer(decoded, budget);
@@ -43,8 +54,15 @@ class Answer implements InferAnswer {
     this.budget = budget;
   }
 
-  output(name: string): OutputTensor {
-    for (const output of this.outputs) if (output.name === name) return output;
+  output(name: string): OutputTensor;
+  output<Type extends Datatype>(name: string, datatype: Type): OutputTensor<Type>;
+  output(name: string, datatype?: Datatype): OutputTensor {
+    for (const output of this.outputs) {
+      if (output.name !== name) continue;
+      if (datatype === undefined || output.datatype === datatype) return output;
+      const message = `output '${name}' of model '${this.model}' is ${output.datatype}, not ${datatype}`;
+      throw new ClientError('INVALID_ARGUMENT', message, { local: true });
+    }
     const names = this.outputs.map((output) => `'${output.name}'`).join(', ') || 'none';
     throw new ClientError(
       'NOT_FOUND',

@@ -22,6 +22,7 @@ export type {
   InferRequest,
   InputTensor,
   ModelMetadata,
+  OutputArrays,
   OutputTensor,
   ParameterValue,
   RetryOptions,

@@ -6,7 +6,7 @@
  */
 import { ServeError } from '../base/errors.js';
 import { VARINT, WireReader } from '../base/wire-reader.js';
-import { type DecodedAnswer, NO_PARAMETERS } from './answer.js';
+import { createOutput, type DecodedAnswer, NO_PARAMETERS } from './answer.js';
 import { ClientError } from './client-error.js';
 import { readParameter } from './grpc-parameters.js';
 import { elementCount, fromRaw, isDatatype } from './tensor.js';
@@ -163,13 +163,9 @@ function attachData(
   for (const dim of shape)
     if (dim < 0) throw new ClientError('INTERNAL', `output '${name}' has shape [${shape.join(',')}]`);
   if (spans?.some((_, index) => index % 2 === 0 && spans[index] !== spans[index + 1]))
-    return { name, datatype, shape, data: readTyped(reader, spans, { name, datatype, shape }) };
+    return createOutput({ name, datatype, shape, data: readTyped(reader, spans, { name, datatype, shape }) });
   if (raw.length === 0 && elementCount(shape) > 0)
     throw new ClientError('INTERNAL', `output '${name}' has no data, its shape says [${shape.join(',')}]`);
-  return {
-    name,
-    datatype,
-    shape,
-    data: fromRaw(name, datatype, shape, reader.bytes.subarray(raw[0] ?? 0, raw[1] ?? 0)),
-  };
+  const bytes = reader.bytes.subarray(raw[0] ?? 0, raw[1] ?? 0);
+  return createOutput({ name, datatype, shape, data: fromRaw(name, datatype, shape, bytes) });
 }

@@ -93,5 +93,5 @@ export function generatedText({ outputs }: DecodedAnswer): string {
   if (output === undefined) return '';
   if (output.datatype !== 'BYTES')
     throw new ClientError('INTERNAL', `output '${TEXT}' is ${output.datatype}, expected BYTES`);
-  return (output.data as readonly Uint8Array[]).map((element) => utf8.decode(element)).join('');
+  return output.data.map((element) => utf8.decode(element)).join('');
 }

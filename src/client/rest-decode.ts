@@ -10,7 +10,7 @@ import { createJsonReader, type JsonReader } from '../base/json-reader.js';
 import { skipValue } from '../base/json-skip.js';
 import { readTensorData } from '../base/tensor-json-data.js';
 import { readParameter } from '../base/tensor-json-parse.js';
-import { type DecodedAnswer, NO_PARAMETERS } from './answer.js';
+import { createOutput, type DecodedAnswer, NO_PARAMETERS } from './answer.js';
 import { ClientError } from './client-error.js';
 import { fromRaw, isDatatype } from './tensor.js';
 import type { OutputTensor, ParameterValue } from './types.js';
@@ -133,7 +133,7 @@ function readOutput(reader: JsonReader, tail: Tail): OutputTensor {
     reader.at = end;
   }
   if (raw === undefined) throw broken(`output '${name}' has no data`);
-  return { name, datatype, shape, data: fromRaw(name, datatype, shape, raw) };
+  return createOutput({ name, datatype, shape, data: fromRaw(name, datatype, shape, raw) });
 }
 
 const OPEN_ARRAY = 0x5b;

@@ -31,13 +31,36 @@ export interface InputTensor {
   readonly data: TensorData;
 }
 
-/** One output. `data` is a view on the received message where its alignment allows, else a copy; BYTES elements are byte arrays. */
-export interface OutputTensor {
-  readonly name: string;
-  readonly datatype: Datatype;
-  readonly shape: readonly number[];
-  readonly data: TensorData;
+/** What an output of each datatype comes as. */
+export interface OutputArrays {
+  readonly BOOL: Uint8Array;
+  readonly UINT8: Uint8Array;
+  readonly UINT16: Uint16Array;
+  readonly UINT32: Uint32Array;
+  readonly UINT64: BigUint64Array;
+  readonly INT8: Int8Array;
+  readonly INT16: Int16Array;
+  readonly INT32: Int32Array;
+  readonly INT64: BigInt64Array;
+  readonly FP16: Uint16Array;
+  readonly BF16: Uint16Array;
+  readonly FP32: Float32Array;
+  readonly FP64: Float64Array;
+  readonly BYTES: readonly Uint8Array[];
 }
+
+/**
+ * One output; its datatype tells the type of its array. `data` is a view on the received message where its alignment allows, else a copy;
+ * BYTES elements are byte arrays.
+ */
+export type OutputTensor<Type extends Datatype = Datatype> = {
+  [Each in Type]: {
+    readonly name: string;
+    readonly datatype: Each;
+    readonly shape: readonly number[];
+    readonly data: OutputArrays[Each];
+  };
+}[Type];
 
 export type ParameterValue = boolean | number | bigint | string;
 
@@ -58,8 +81,12 @@ export interface InferAnswer {
   readonly id: string;
   readonly outputs: readonly OutputTensor[];
   readonly parameters: Readonly<Record<string, ParameterValue>>;
-  /** Throws ClientError when there is none, naming those there are. */
+  /**
+   * The output of that name, and of that datatype where one is given, so that its array has a type. Throws a local ClientError: NOT_FOUND
+   * when there is none, naming those there are, INVALID_ARGUMENT when its datatype is another one.
+   */
   output(name: string): OutputTensor;
+  output<Type extends Datatype>(name: string, datatype: Type): OutputTensor<Type>;
   /** Where this answer's milliseconds went, on both sides. */
   readonly budget: Budget;
 }

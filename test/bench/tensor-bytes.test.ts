@@ -1,20 +1,22 @@
 import { expect, test } from 'vitest';
 import { tensorBytes, tensorsDifference } from '../../src/bench/tensor-bytes.js';
-import type { OutputTensor } from '../../src/client/types.js';
+import type { InputTensor } from '../../src/client/types.js';
 
-const floats: OutputTensor = { name: 'Y', datatype: 'FP32', shape: [2], data: new Float32Array([1, 2]) };
-const texts: OutputTensor = { name: 'T', datatype: 'BYTES', shape: [2], data: ['é', new Uint8Array([7])] };
+type Tensor = Required<InputTensor>;
+
+const floats: Tensor = { name: 'Y', datatype: 'FP32', shape: [2], data: new Float32Array([1, 2]) };
+const texts: Tensor = { name: 'T', datatype: 'BYTES', shape: [2], data: ['é', new Uint8Array([7])] };
 
 test('texts count their bytes and the length before each', () => {
   expect(tensorBytes([floats, texts])).toBe(8 + 4 + 2 + 4 + 1);
 });
 
 test('the same tensors in another order and other arrays are equal', () => {
-  const again: OutputTensor = { ...texts, data: [new Uint8Array([0xc3, 0xa9]), new Uint8Array([7])] };
+  const again: Tensor = { ...texts, data: [new Uint8Array([0xc3, 0xa9]), new Uint8Array([7])] };
   expect(tensorsDifference([floats, texts], [again, floats])).toBeUndefined();
 });
 
-test.each<{ what: string; actual: OutputTensor[]; words: RegExp }>([
+test.each<{ what: string; actual: Tensor[]; words: RegExp }>([
   {
     what: 'a bit',
     actual: [{ ...floats, data: new Float32Array([1, 2.0000002]) }],
@@ -30,6 +32,6 @@ test.each<{ what: string; actual: OutputTensor[]; words: RegExp }>([
 });
 
 test('NaNs of the same bits are equal', () => {
-  const nan = (): OutputTensor => ({ ...floats, data: new Float32Array([Number.NaN, 1]) });
+  const nan = (): Tensor => ({ ...floats, data: new Float32Array([Number.NaN, 1]) });
   expect(tensorsDifference([nan()], [nan()])).toBeUndefined();
 });
