@@ -11,8 +11,7 @@ import { ProgressLine } from '../src/bench/progress-line.js';
 import { makeOutputDirectory, writeReportFiles } from '../src/bench/report-files.js';
 import { resultsTable } from '../src/bench/report-table.js';
 import type { BenchResults, StreamResult } from '../src/bench/results.js';
-import type { Progress } from '../src/bench/run-cells.js';
-import { runStreams } from '../src/bench/streams.js';
+import { runStreams, streamProgress } from '../src/bench/streams.js';
 import { verdict } from '../src/bench/verdict.js';
 import { verdictText } from '../src/bench/verdict-text.js';
 import { canPin, cpuHalves, pinnedTo } from './affinity.js';
@@ -110,7 +109,7 @@ async function measureMatrix(quick: boolean): Promise<BenchResults> {
       notes: [leftOutNote('parts', ['the comparison with h2load'])],
     };
     if (isTime('independent')) {
-      progress.show({ done: 99, total: 100, what: 'percent, h2load on one cell per protocol', secondsLeft: undefined });
+      progress.say('h2load measures one cell per protocol');
       independent = await checkIndependently(target, pid, plan.independent);
     }
     progress.end();
@@ -131,13 +130,4 @@ async function measureMatrix(quick: boolean): Promise<BenchResults> {
     progress.end();
     await stop();
   }
-}
-
-function streamProgress(share: number, way: StreamResult['way']): Progress {
-  return {
-    done: Math.round(share * 100),
-    total: 100,
-    what: `percent of the token streams, ${way}`,
-    secondsLeft: undefined,
-  };
 }

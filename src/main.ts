@@ -76,9 +76,12 @@ async function bench(execPath: string, argv: readonly string[]): Promise<number>
     const { benchCommand } = await import('./bench/command.js');
     return benchCommand(argv);
   }
-  const { spawnSync } = await import('node:child_process');
-  const { status } = spawnSync(execPath, [fileURLToPath(import.meta.url), 'bench', ...argv], { stdio: 'inherit' });
-  return status ?? 1;
+  const { spawn } = await import('node:child_process');
+  const child = spawn(execPath, [fileURLToPath(import.meta.url), 'bench', ...argv], { stdio: 'inherit' });
+  // Ctrl-C reaches it as well, and it tells what it has measured.
+  process.on('SIGINT', () => undefined);
+  process.once('SIGTERM', () => child.kill());
+  return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 1)));
 }
 
 /**

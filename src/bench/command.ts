@@ -2,7 +2,7 @@
  * The command `tensorwire bench`: measures REST against gRPC on any server of the Open Inference Protocol and ends in a verdict.
  *
  * Called by `main.ts` with what stands behind `bench`. Tables and the verdict go to stdout, progress to stderr. What can't be measured is
- * left out with a note; only when nothing is left it is an error.
+ * left out with a note; only when nothing is left it is an error. Ctrl-C, or a server that goes away, leaves what was measured so far.
  */
 import type { ModelMetadata, ServerMetadata } from '../client/types.js';
 import { BenchError } from './bench-error.js';
@@ -18,21 +18,31 @@ import { makeOutputDirectory, writeReportFiles } from './report-files.js';
 import { resultsTable } from './report-table.js';
 import { type ArmSpec, armName, type BenchResults, type CellResult, type StreamResult } from './results.js';
 import { runCells } from './run-cells.js';
-import { runStreams } from './streams.js';
+import { runStreams, streamProgress } from './streams.js';
 import { verdict } from './verdict.js';
 import { verdictText } from './verdict-text.js';
 
-/** Resolves with the exit status: 0, or 1 after one line on stderr saying what is wrong. */
+/** Resolves with the exit status: 0, or after one line on stderr saying what is wrong 1, and 130 for Ctrl-C. */
 export async function benchCommand(argv: readonly string[]): Promise<number> {
   const progress = new ProgressLine(process.stderr);
+  const stop = new AbortController();
+  // The second one ends us as if we had not listened.
+  const onSignal = (): void => stop.abort();
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
   try {
     const options = parseCommandOptions(argv);
-    const results = { ...(await measure(options, progress)), command: commandText(argv) };
+    const { results, cutShort } = await measure(options, progress, stop.signal);
     progress.end();
-    report(results, options);
-    return 0;
+    report({ ...results, command: commandText(argv) }, options);
+    if (cutShort === undefined) return 0;
+    process.stderr.write(`tensorwire bench: ${cutShort}\n`);
+    return stop.signal.aborted ? INTERRUPTED : 1;
   } catch (error) {
     progress.end();
+    if (stop.signal.aborted) {
+      process.stderr.write('tensorwire bench: stopped before anything was measured\n');
+      return INTERRUPTED;
+    }
     if (error instanceof HelpAnswer) {
       process.stdout.write(error.text);
       return 0;
@@ -40,8 +50,13 @@ export async function benchCommand(argv: readonly string[]): Promise<number> {
     if (!(error instanceof BenchError)) throw error;
     process.stderr.write(`tensorwire bench: ${error.message}\n`);
     return 1;
+  } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }
 }
+
+/** What shells tell of a command that Ctrl-C has ended. */
+const INTERRUPTED = 130;
 
 /** What to type to run it again; names and passwords of URLs are left out, as reports are shown around. */
 function commandText(argv: readonly string[]): string {
@@ -64,19 +79,31 @@ function report(results: BenchResults, { out, json }: CommandOptions): void {
   process.stderr.write(`wrote ${first} and what it shows\n`);
 }
 
-async function measure(options: CommandOptions, progress: ProgressLine): Promise<BenchResults> {
+interface MeasuredRun {
+  readonly results: BenchResults;
+  /** Why it has fewer cells than were asked for. */
+  readonly cutShort: string | undefined;
+}
+
+async function measure(options: CommandOptions, progress: ProgressLine, signal: AbortSignal): Promise<MeasuredRun> {
   const { target, model, version, input, prompt, rounds, processes, quick, out } = options;
   if (out !== undefined) makeOutputDirectory(out);
   const startedAt = new Date();
   const began = performance.now();
   const described = input === undefined ? { name: model, version } : undefined;
-  const { server, model: metadata } = await describeServer(target, described);
+  const { server, model: metadata } = await unlessStopped(signal, describeServer(target, described));
   const notes: string[] = [];
+  let cutShort: string | undefined;
+  const onCutShort = (reason: string): void => {
+    cutShort = `ended early, with the cells so far: ${signal.aborted ? 'stopped' : reason}`;
+    notes.unshift(`The run ${cutShort}`);
+  };
+  const surroundings = { options, server, notes, progress, signal, onCutShort };
   const measured =
     prompt === undefined
-      ? { cells: await measureCells(options, payloadsOf(options, metadata), server, notes, progress), streams: [] }
-      : { cells: [], streams: await measureStreams(options, prompt, server, notes, progress) };
-  return {
+      ? { cells: await measureCells(payloadsOf(options, metadata), surroundings), streams: [] }
+      : { cells: [], streams: await measureStreams(prompt, surroundings) };
+  const results: BenchResults = {
     schema: 1,
     startedAt: startedAt.toISOString(),
     seconds: (performance.now() - began) / 1000,
@@ -91,17 +118,35 @@ async function measure(options: CommandOptions, progress: ProgressLine): Promise
     experiments: [],
     notes,
   };
+  return { results, cutShort };
+}
+
+/** Rejects when Ctrl-C comes first. */
+function unlessStopped<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(new BenchError('stopped')));
+    work.then(resolve, reject);
+  });
+}
+
+interface Surroundings {
+  readonly options: CommandOptions;
+  readonly server: ServerMetadata;
+  readonly notes: string[];
+  readonly progress: ProgressLine;
+  readonly signal: AbortSignal;
+  readonly onCutShort: (reason: string) => void;
 }
 
 async function measureCells(
-  options: CommandOptions,
   payloads: readonly Payload[],
-  server: ServerMetadata,
-  notes: string[],
-  progress: ProgressLine,
+  { options, server, notes, progress, signal, onCutShort }: Surroundings,
 ): Promise<CellResult[]> {
   const { target, processes, loads, rounds, msPerRound } = options;
   const runner = await startLoad(target, { processes });
+  // Whoever waits for a client process hears that it has ended.
+  const end = (): void => void runner.close();
+  signal.addEventListener('abort', end);
   try {
     const possible = await possibleCells(runner, payloads, options, server, notes);
     const cells = possible.flatMap(({ payload, arms }) =>
@@ -113,19 +158,19 @@ async function measureCells(
       msPerRound,
       onProgress: (state) => progress.show(state),
       onNote: (note) => notes.push(note),
+      onCutShort,
     });
   } finally {
+    signal.removeEventListener('abort', end);
     await runner.close();
   }
 }
 
 async function measureStreams(
-  { target, model, version, rounds }: CommandOptions,
   prompt: string,
-  server: ServerMetadata,
-  notes: string[],
-  progress: ProgressLine,
+  { options, server, notes, progress, signal }: Surroundings,
 ): Promise<StreamResult[]> {
+  const { target, model, version, rounds } = options;
   return runStreams({
     ...(target.grpc && { grpc: target.grpc.address }),
     ...(target.http && { http: target.http.url }),
@@ -133,11 +178,11 @@ async function measureStreams(
     ...(version !== undefined && { version }),
     prompt,
     rounds,
+    signal,
     // This server has both; Triton's is what others have.
     contract: server.name === 'tensorwire' ? 'inference.v1' : 'triton',
     onNote: (note) => notes.push(note),
-    onProgress: (share, way) =>
-      progress.show({ done: Math.round(share * 100), total: 100, what: `percent, ${way}`, secondsLeft: undefined }),
+    onProgress: (share, way) => progress.show(streamProgress(share, way)),
   });
 }
 

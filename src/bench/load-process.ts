@@ -38,6 +38,8 @@ process.on('message', (order: Order) => {
     });
   });
 });
+// Ctrl-C reaches all processes of a terminal; the parent says what becomes of us.
+process.on('SIGINT', () => undefined);
 // The parent is gone, or done with us.
 process.once('disconnect', () => process.exit());
 

@@ -54,9 +54,9 @@ export class ProgressLine {
 }
 
 /** `12 of 60 cells, 3 min left: text_embedding 2 KB, 8 at a time, round 2 of 5, grpc_raw`. */
-export function progressText({ done, total, what, secondsLeft }: Progress): string {
+export function progressText({ done, total, unit = 'cells', what, secondsLeft }: Progress): string {
   const left = secondsLeft === undefined ? '' : `, ${duration(secondsLeft)} left`;
-  return `${done} of ${total} cells${left}: ${what}`;
+  return `${done} of ${total} ${unit}${left}: ${what}`;
 }
 
 function duration(seconds: number): string {

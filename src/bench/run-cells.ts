@@ -20,6 +20,8 @@ export interface Progress {
   /** Cells finished, and how many there are (those that turned out impossible are not counted any more). */
   readonly done: number;
   readonly total: number;
+  /** What is counted; cells where it is left out. */
+  readonly unit?: string;
   /** What is measured now: `text_embedding 2 KB, 8 at a time, round 2 of 5, grpc_raw`. */
   readonly what: string;
   /** Seconds to go at the pace so far; undefined at first. */
@@ -34,6 +36,11 @@ export interface RunCellsOptions {
   /** CPU time of the server so far in microseconds, where it is on this machine. */
   readonly serverCpuUs?: () => number;
   readonly onProgress?: (progress: Progress) => void;
+  /**
+   * Hears why where the run ends before all cells are measured: a server that is gone, processes that were closed. The cells that are
+   * complete are the results then; without it that is an error.
+   */
+  readonly onCutShort?: (reason: string) => void;
   /** A sentence for the report: an arm that the server doesn't have and why, a client that was busy, failures. */
   readonly onNote?: (note: string) => void;
 }
@@ -53,7 +60,15 @@ export async function runCells(
   const pace = new Pace(possible.length, options);
   const results = new Map<CellSpec, CellResult>();
   for (const group of groupsOf(possible)) {
-    for (const [cell, rounds] of await measureGroup(runner, group, options, pace)) {
+    let measured: Awaited<ReturnType<typeof measureGroup>>;
+    try {
+      measured = await measureGroup(runner, group, options, pace);
+    } catch (error) {
+      if (!(error instanceof BenchError) || results.size === 0 || options.onCutShort === undefined) throw error;
+      options.onCutShort(error.message);
+      break;
+    }
+    for (const [cell, rounds] of measured) {
       const { probe, answersEqual } = probes.get(probeKey(cell))!;
       const result = cellResult({ ...cell, probe, answersEqual, rounds }, options.onNote);
       if (result !== undefined) results.set(cell, result);
@@ -128,12 +143,26 @@ async function measureGroup(
     const order = round % 2 === 0 ? group : [...group].reverse();
     for (const cell of order) {
       pace.tell(cell, round);
-      const measurement = await runner.measure(cell.payload, cell.arm, cell.load, options.msPerRound, options);
+      const measurement = await measureCell(runner, cell, options);
       if (round >= 0) measured.get(cell)!.push(measurement);
       pace.step(round === options.rounds - 1);
     }
   }
   return measured;
+}
+
+/** An error says at which cell. */
+async function measureCell(
+  runner: LoadRunner,
+  { payload, arm, load }: CellSpec,
+  options: RunCellsOptions,
+): Promise<RoundMeasurement> {
+  try {
+    return await runner.measure(payload, arm, load, options.msPerRound, options);
+  } catch (error) {
+    if (!(error instanceof BenchError)) throw error;
+    throw new BenchError(`${payloadName(payload)}, ${loadName(load)}, ${armName(arm)}: ${error.message}`);
+  }
 }
 
 /** How far it is and how long it will take. */

@@ -230,5 +230,7 @@ async function answer(task: StreamTask): Promise<StreamSample> {
 }
 
 process.on('message', async (task: StreamTask) => process.send!(await answer(task)));
+// Ctrl-C reaches all processes of a terminal; the parent says what becomes of us.
+process.on('SIGINT', () => undefined);
 process.once('disconnect', () => process.exit(0));
 process.send!('ready');

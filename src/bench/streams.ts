@@ -9,6 +9,7 @@ import { once } from 'node:events';
 import { BenchError } from './bench-error.js';
 import { compiledFile } from './compiled-file.js';
 import type { StreamResult } from './results.js';
+import type { Progress } from './run-cells.js';
 import { bootstrap, mean, median, percentile } from './statistics.js';
 import type { StreamSample, StreamTask } from './stream-process.js';
 
@@ -33,8 +34,16 @@ export interface StreamOptions {
   readonly serverCpuUs?: () => number;
   /** Where given, a way that fails in the warm-up is left out with a sentence, in place of an error. */
   readonly onNote?: (note: string) => void;
+  /** Ends the reading. */
+  readonly signal?: AbortSignal;
   /** Called before every turn with the share that is done. */
   readonly onProgress?: (share: number, way: StreamResult['way']) => void;
+}
+
+/** For the progress line, from what `onProgress` hears. */
+export function streamProgress(share: number, way: StreamResult['way']): Progress {
+  const done = Math.round(share * 100);
+  return { done, total: 100, unit: '% of the token streams', what: way, secondsLeft: undefined };
 }
 
 const GRPC_WAYS: readonly StreamResult['way'][] = ['grpc_stream', 'request_per_token_grpc'];
@@ -58,6 +67,7 @@ export async function runStreams(options: StreamOptions): Promise<StreamResult[]
   let ways = waysOf(options);
   const turns = new Map<StreamResult['way'], Turn[]>(ways.map((way) => [way, []]));
   const reader = startReader();
+  options.signal?.addEventListener('abort', reader.end);
   try {
     for (let round = -1; round < rounds; round++) {
       for (const [index, way] of (round % 2 === 0 ? ways : [...ways].reverse()).entries()) {
@@ -76,6 +86,7 @@ export async function runStreams(options: StreamOptions): Promise<StreamResult[]
       }
     }
   } finally {
+    options.signal?.removeEventListener('abort', reader.end);
     reader.end();
   }
   const text = turns.get(ways[0]!)![0]!.sample.runs[0]!.text;

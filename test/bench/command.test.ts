@@ -1,5 +1,5 @@
 /** `tensorwire bench` as users run it, against a real server: what it prints, writes and says when it can't. */
-import { execFile } from 'node:child_process';
+import { type ChildProcess, execFile } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -7,6 +7,7 @@ import type { BenchResults } from '../../src/bench/results.js';
 import { temporaryDirectory } from '../support/engine.js';
 import { addSubModel, gatherModel, identityModel, writeModel } from '../support/onnx.js';
 import { startServer, type TestServer } from '../support/server.js';
+import { ANSWER, type OddServer, startOddServer } from './echo.js';
 
 const MAIN = join(import.meta.dirname, '../../dist/main.js');
 const SHORT = ['--duration', '0.05', '--rounds', '1', '--concurrency', '2'];
@@ -28,12 +29,20 @@ beforeAll(async () => {
 
 afterAll(() => server.stop());
 
-function bench(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, 'bench', ...args], (error, stdout, stderr) =>
-      resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
-    );
-  });
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function startBench(args: readonly string[], onEnd: (ended: Ended) => void): ChildProcess {
+  return execFile(process.execPath, [MAIN, 'bench', ...args], (error, stdout, stderr) =>
+    onEnd({ code: Number(error?.code ?? 0), stdout, stderr }),
+  );
+}
+
+function bench(...args: string[]): Promise<Ended> {
+  return new Promise((resolve) => startBench(args, resolve));
 }
 
 test('all arms are measured, told and written, and the verdict comes last', { timeout: 60_000 }, async () => {
@@ -175,4 +184,61 @@ test('help goes to stdout, and that of the server names the command', async () =
     execFile(process.execPath, [MAIN, '--help'], (_, text) => resolve(text)),
   );
   expect(server).toContain('tensorwire bench --help');
+});
+
+/** A server over REST alone, with one model; `onTwo` hears when it first has two requests at a time. */
+async function smallServer(onTwo: () => void): Promise<OddServer> {
+  const model = {
+    name: 'm',
+    platform: 'p',
+    versions: ['1'],
+    inputs: [{ name: 'X', datatype: 'FP32', shape: [1] }],
+    outputs: [],
+  };
+  const metadata: Record<string, unknown> = {
+    '/v2': { name: 'small', version: '1', extensions: [] },
+    '/v2/models/m': model,
+  };
+  let running = 0;
+  return startOddServer((response, _, { url }) => {
+    const told = metadata[url!];
+    if (told) return void response.end(JSON.stringify(told));
+    if (++running === 2) onTwo();
+    setTimeout(() => {
+      running--;
+      response.end(ANSWER);
+    }, 5);
+  });
+}
+
+const TWO_LOADS = ['--model', 'm', '--arms', 'rest_json', '--concurrency', '1,2', '--duration', '0.05', '--json'];
+
+test('Ctrl-C ends all processes and leaves what was measured', { timeout: 60_000 }, async () => {
+  let child: ChildProcess | undefined;
+  const small = await smallServer(() => child!.kill('SIGINT'));
+  const { code, stdout, stderr } = await new Promise<Ended>((resolve) => {
+    child = startBench(['--http', small.url, ...TWO_LOADS], resolve);
+  });
+  await small.close();
+  // The pipes are closed when the client process has ended, too.
+  expect(code).toBe(130);
+  const { cells, notes } = JSON.parse(stdout) as BenchResults;
+  expect(cells.map(({ load }) => load)).toEqual([{ kind: 'closed', concurrency: 1 }]);
+  expect(notes[0]).toBe('The run ended early, with the cells so far: stopped');
+  expect(stderr).toContain('tensorwire bench: ended early, with the cells so far: stopped\n');
+});
+
+test('a server that goes away leaves what was measured', { timeout: 60_000 }, async () => {
+  const small = await smallServer(() => void small.close());
+  const { code, stdout, stderr } = await bench('--http', small.url, ...TWO_LOADS);
+  expect(code).toBe(1);
+  expect((JSON.parse(stdout) as BenchResults).cells).toHaveLength(1);
+  expect(stderr).toMatch(/ended early, with the cells so far: m, 2 at a time, rest_json: ./);
+});
+
+test('what goes to a file has no control codes and no line too long', { timeout: 60_000 }, async () => {
+  const { stdout, stderr } = await bench(...doors, '--model', 'identity', '--sizes', '2', ...SHORT);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  expect(stdout + stderr).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f]/);
+  for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(120);
 });
