@@ -52,7 +52,9 @@ afterEach(async () => {
 /** What a scrape says now, by series, without what belongs to Node itself. */
 async function scrape(): Promise<Map<string, number>> {
   const { body } = await metrics.render();
-  const lines = body.split('\n').filter((line) => line !== '' && !/^(#|nodejs_|process_)/.test(line));
+  const lines = String(body)
+    .split('\n')
+    .filter((line) => line !== '' && !/^(#|nodejs_|process_)/.test(line));
   return new Map(
     lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
   );

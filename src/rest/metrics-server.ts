@@ -14,7 +14,7 @@ export interface MetricsServerOptions {
   /** 0 = any free port. */
   readonly port: number;
   /** The exposition; a rejection answers 500. */
-  render(): Promise<{ contentType: string; body: string }>;
+  render(): Promise<{ contentType: string; body: string | Buffer }>;
 }
 
 export interface MetricsServer {
@@ -58,7 +58,7 @@ async function answer(
   options: MetricsServerOptions,
 ): Promise<void> {
   const startedMs = nowMs();
-  const send = (status: number, contentType: string, body: string, more: OutgoingHttpHeaders = {}): void => {
+  const send = (status: number, contentType: string, body: string | Buffer, more: OutgoingHttpHeaders = {}): void => {
     const timing = `total;dur=${(nowMs() - startedMs).toFixed(3)}`;
     const headers = { 'content-type': contentType, 'content-length': Buffer.byteLength(body), 'server-timing': timing };
     response.writeHead(status, { ...headers, ...more }).end(body);

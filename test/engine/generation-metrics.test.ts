@@ -15,7 +15,9 @@ async function scrape(...slots: { name: string; model?: unknown; generationCount
     slots: () => slots.map((slot) => ({ version: 1, ...slot }) as unknown as Slot),
   });
   const { body } = await metrics.render();
-  const lines = body.split('\n').filter((line) => /^(vllm|tensorwire|nv_)/.test(line));
+  const lines = String(body)
+    .split('\n')
+    .filter((line) => /^(vllm|tensorwire|nv_)/.test(line));
   return new Map(
     lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
   );
@@ -89,7 +91,11 @@ test('a histogram of buckets counts what is at a bound below it, and what is pas
     [{ a: 'x' }, counts],
   ]);
   const { body } = await metrics.render();
-  expect(body.split('\n').filter((line) => line.includes('h_seconds'))).toEqual([
+  expect(
+    String(body)
+      .split('\n')
+      .filter((line) => line.includes('h_seconds')),
+  ).toEqual([
     '# HELP h_seconds Help',
     '# TYPE h_seconds histogram',
     'h_seconds_bucket{a="x",le="0.001"} 2',

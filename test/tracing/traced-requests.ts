@@ -55,7 +55,7 @@ async function countsOf(tracing: Tracing): Promise<Record<string, number>> {
   tracing.register(metrics);
   const { body } = await metrics.render();
   return Object.fromEntries(
-    [...body.matchAll(/^tensorwire_spans_(?:exported|dropped)_total(?:\{reason="(\w+)"\})? (\d+)$/gm)].map(
+    [...String(body).matchAll(/^tensorwire_spans_(?:exported|dropped)_total(?:\{reason="(\w+)"\})? (\d+)$/gm)].map(
       ([, reason = 'exported', count]) => [reason, Number(count)],
     ),
   );
