@@ -13,7 +13,7 @@ import { Advisor } from './engine/advice.js';
 import type { RunningEngine } from './engine/create-engine.js';
 import type { RequestObserver } from './engine/finished-request.js';
 import { registerBudgetMetrics, registerModelMetrics } from './engine/model-metrics.js';
-import { probeGrpcRaw } from './grpc/codec-probe.js';
+import { grpcRawProbe } from './grpc/codec-probe.js';
 import { createGrpcServer } from './grpc/server.js';
 import { registerConnectionMetrics, registerProtocolMetrics } from './protocol-metrics.js';
 import { restBinaryProbe } from './rest/codec-probe.js';
@@ -158,7 +158,7 @@ export function openPorts(
 /** An advisor that hears of every request, and compares with the arms that are open. */
 function adviseOn(config: Config, metrics: Metrics, observers: RequestObserver[], jsonPool: JsonPool): Advisor {
   const advisor = new Advisor({
-    ...(config.allowGrpc && { grpc_raw: probeGrpcRaw }),
+    ...(config.allowGrpc && { grpc_raw: grpcRawProbe }),
     ...(config.allowHttp && { rest_binary: restBinaryProbe(jsonPool) }),
   });
   observers.push((request) => advisor.observe(request));

@@ -5,8 +5,11 @@
  */
 
 /** Larger tensors are timed at this size and scaled: copying is linear by then. */
-const MOST_BYTES = 4 * 1024 * 1024;
+const MOST_BYTES = 1024 * 1024;
+/** The first runs of code that nobody has asked for yet are slow; a small tensor can afford to pass over them. */
 const RUNS = 9;
+const SMALL_BYTES = 16 * 1024;
+const SMALL_RUNS = 151;
 
 export interface ProbeTensor {
   readonly name: string;
@@ -23,10 +26,11 @@ export function probeTensor(bytes: number): ProbeTensor {
 
 /** Median milliseconds of `run`, which works on `probeTensor(bytes)`, scaled to `bytes`. */
 export function probeMs(bytes: number, run: () => unknown): number {
-  const times = Array.from({ length: RUNS }, () => {
+  const runs = bytes <= SMALL_BYTES ? SMALL_RUNS : RUNS;
+  const times = Array.from({ length: runs }, () => {
     const start = performance.now();
     run();
     return performance.now() - start;
   });
-  return times.sort((a, b) => a - b)[RUNS >> 1]! * Math.max(1, bytes / MOST_BYTES);
+  return times.sort((a, b) => a - b)[runs >> 1]! * Math.max(1, bytes / MOST_BYTES);
 }

@@ -58,7 +58,7 @@ export class Timeline {
   batchId = 0;
   /** Tokens generated for the request. */
   tokens = 0;
-  /** Bytes of the tensors that the model was given and gave, in raw form; 0 when nothing ran. */
+  /** Bytes of the tensors (texts, pictures) that were sent and of those that the model gave, in raw form; 0 when nothing ran. */
   inputBytes = 0;
   outputBytes = 0;
 

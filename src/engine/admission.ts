@@ -137,6 +137,7 @@ export class Admission {
     const model = waiting.model!;
     const { elements, tensors, rowTokens, truncate } = contents;
     request.timeline.admitted = nowMs();
+    request.timeline.inputBytes = request.inputs.reduce((sum, { data }) => sum + data.byteLength, 0);
     if (!this.#waiting.has(waiting)) {
       this.#waiting.add(waiting);
       model.admitting++;

@@ -18,10 +18,14 @@ export interface AdviceSummary {
   readonly requests: number;
   /** Milliseconds between the ends of the oldest and the newest of them. */
   readonly spanMs: number;
+  /** When the newest of them ended, on the clock of base/clock.ts. */
+  readonly newestMs: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly decodeMs: number;
   readonly encodeMs: number;
+  /** What one request in twenty takes at least for decoding and encoding: far from the medians where sizes differ. */
+  readonly slowMs: number;
   /** Of each request (decode + encode) / total. */
   readonly share: number;
   readonly inputBytes: number;
@@ -67,10 +71,13 @@ export class AdviceSamples {
     };
     const [total, decode, encode] = [column('total'), column('decode'), column('encode')];
     const shares = total.map((ms, row) => (ms > 0 ? (decode[row]! + encode[row]!) / ms : 0));
+    const both = decode.map((ms, row) => ms + encode[row]!).sort();
     const ended = column('endedMs').sort();
     return {
       requests,
       spanMs: ended[requests - 1]! - ended[0]!,
+      newestMs: ended[requests - 1]!,
+      slowMs: quantile(both, 0.95),
       share: quantile(shares.sort(), 0.5),
       p50Ms: quantile(total.sort(), 0.5),
       p99Ms: quantile(total, 0.99),

@@ -6,6 +6,7 @@
  * is some, else from a probe: the front end's own codec, run on tensors of that size. Must not guess: where neither is to be had there
  * is no figure.
  */
+import { nowMs } from '../base/clock.js';
 import { AdviceSamples, type AdviceSummary } from './advice-samples.js';
 import type { FinishedRequest } from './finished-request.js';
 import type { Arm } from './types.js';
@@ -19,14 +20,18 @@ export const FEWEST_REQUESTS = 20;
 const LEAST_SAVING_MS = 0.05;
 /** Traffic over another arm is compared with where its tensors are within this factor in size. */
 const ALIKE = 2;
+/** Of requests that differ so much, medians do not say all: the slow ones are named where they take so many times as long. */
+const UNLIKE = 4;
+/** Figures without a newer request are of the past, in milliseconds. */
+const FRESH_MS = 5 * 60_000;
 
 export type AdviceLevel = 'ok' | 'warning' | 'alert';
 
-/** What decoding a request and encoding its reply take over one arm, in milliseconds, for tensors of these sizes in bytes. */
-export type CodecProbe = (
-  inputBytes: number,
-  outputBytes: number,
-) => { readonly decodeMs: number; readonly encodeMs: number };
+/** What decoding a request and encoding its reply take over one arm, in milliseconds, for tensors of a size in bytes. */
+export interface CodecProbe {
+  decodeMs(inputBytes: number): number;
+  encodeMs(outputBytes: number): number;
+}
 
 export interface Alternative {
   readonly arm: Arm;
@@ -41,6 +46,10 @@ export interface Alternative {
 export interface ArmAdvice {
   readonly arm: Arm;
   readonly summary: AdviceSummary;
+  /** Since the newest of the requests, in milliseconds. */
+  readonly agoMs: number;
+  /** No request has come for minutes: what follows is of the past. */
+  readonly isStale: boolean;
   /** Undefined while there are too few requests. */
   readonly level: AdviceLevel | undefined;
   /** Cheaper arms, the cheapest first. */
@@ -74,7 +83,7 @@ const CHANGE: Readonly<Record<Arm, string>> = {
 export class Advisor {
   private readonly models = new Map<string, Map<Arm, AdviceSamples>>();
   private readonly probes: Readonly<Partial<Record<Arm, CodecProbe>>>;
-  /** Probed costs by arm and sizes, each rounded up to a power of two. */
+  /** Probed costs by arm, direction and size, which is rounded up to a power of two. */
   private readonly probed = new Map<string, number>();
 
   /** `probes`: of the arms that this server has open. */
@@ -82,9 +91,12 @@ export class Advisor {
     this.probes = probes;
   }
 
-  /** Takes a request that ended; those that no model answered are passed over, so that models are the repository's. */
-  observe({ arm, modelName, timeline }: FinishedRequest): void {
-    if (arm === undefined || timeline.scattered === 0 || timeline.encoded === 0) return;
+  /**
+   * Takes a request that ended. Those that no model answered are passed over, so that models are the repository's; and those whose
+   * answer nobody got, whose last phase is no encoding.
+   */
+  observe({ arm, modelName, timeline, status }: FinishedRequest): void {
+    if (arm === undefined || timeline.scattered === 0 || (status !== 'OK' && status !== '200')) return;
     let arms = this.models.get(modelName);
     if (arms === undefined) {
       arms = new Map();
@@ -104,19 +116,24 @@ export class Advisor {
   }
 
   /** One line for each arm that has been used, most requests first; none where nothing was asked. */
-  adviceOf(model: string): ArmAdvice[] {
+  adviceOf(model: string, now = nowMs()): ArmAdvice[] {
     const arms = this.models.get(model) ?? new Map<Arm, AdviceSamples>();
     const summaries = new Map([...arms].map(([arm, samples]) => [arm, samples.summary()!]));
     return [...summaries]
       .sort(([, a], [, b]) => b.requests - a.requests)
       .map(([arm, summary]) => {
-        const alternatives = this.alternatives(arm, summary, summaries);
         const level = summary.requests < FEWEST_REQUESTS ? undefined : levelOf(summary.share);
-        return { arm, summary, level, alternatives, advice: sentence(arm, summary, level, alternatives) };
+        const alternatives = level === undefined ? [] : this.alternatives(arm, summary, summaries);
+        const agoMs = Math.max(0, now - summary.newestMs);
+        const isStale = agoMs > FRESH_MS;
+        const advice = [sentence(arm, summary, level, alternatives)];
+        if (isStale) advice.push(`the last request was ${Math.round(agoMs / 60_000)} minutes ago`);
+        return { arm, summary, agoMs, isStale, level, alternatives, advice: advice.join('; ') };
       });
   }
 
   private alternatives(arm: Arm, summary: AdviceSummary, summaries: ReadonlyMap<Arm, AdviceSummary>): Alternative[] {
+    if (hasNoTensors(summary)) return [];
     const ownMs = summary.decodeMs + summary.encodeMs;
     const found: Alternative[] = [];
     for (const other of CANDIDATES[arm]) {
@@ -146,21 +163,33 @@ export class Advisor {
     }
     const probe = this.probes[arm];
     if (probe === undefined) return undefined;
-    const [input, output] = [upToPowerOfTwo(inputBytes), upToPowerOfTwo(outputBytes)];
-    const key = `${arm} ${input} ${output}`;
+    return {
+      ms: this.probe(probe, arm, 'decodeMs', inputBytes) + this.probe(probe, arm, 'encodeMs', outputBytes),
+      basis: 'probe',
+    };
+  }
+
+  /** Each direction by itself: there are a few dozen sizes, and of pairs of them hundreds. */
+  private probe(probe: CodecProbe, arm: Arm, direction: keyof CodecProbe, bytes: number): number {
+    const size = upToPowerOfTwo(bytes);
+    const key = `${arm} ${direction} ${size}`;
     let ms = this.probed.get(key);
     if (ms === undefined) {
-      const { decodeMs, encodeMs } = probe(input, output);
-      ms = decodeMs + encodeMs;
+      ms = probe[direction](size);
       this.probed.set(key, ms);
     }
-    return { ms, basis: 'probe' };
+    return ms;
   }
 }
 
 export function levelOf(share: number): AdviceLevel {
   if (share > ALERT_SHARE) return 'alert';
   return share > WARNING_SHARE ? 'warning' : 'ok';
+}
+
+/** Generated text: its prompt and its words are text over every arm. */
+function hasNoTensors({ inputBytes, outputBytes }: AdviceSummary): boolean {
+  return inputBytes === 0 && outputBytes === 0;
 }
 
 /** The least power of two that is not below `bytes`; sizes are probed once for each. */
@@ -171,16 +200,26 @@ function upToPowerOfTwo(bytes: number): number {
 /** What a person should know, in a sentence. */
 function sentence(
   arm: Arm,
-  { requests, share, decodeMs, encodeMs, p50Ms }: AdviceSummary,
+  summary: AdviceSummary,
   level: AdviceLevel | undefined,
   alternatives: readonly Alternative[],
 ): string {
+  const { requests, share, decodeMs, encodeMs, p50Ms, slowMs } = summary;
   if (level === undefined) return `only ${requests} requests so far, ${FEWEST_REQUESTS} are needed`;
   const part = decodeMs > 4 * encodeMs ? 'decode' : encodeMs > 4 * decodeMs ? 'encode' : 'decode and encode';
-  const fact = `${ENCODING[arm]} ${part} is ${(share * 100).toFixed(share < 0.1 ? 1 : 0)} % of p50 (${milliseconds(p50Ms)})`;
-  if (alternatives.length === 0) return `${fact}; no other arm would save ${LEAST_SAVING_MS} ms`;
+  const facts = [
+    `${ENCODING[arm]} ${part} is ${(share * 100).toFixed(share < 0.1 ? 1 : 0)} % of p50 (${milliseconds(p50Ms)})`,
+  ];
+  if (slowMs > UNLIKE * (decodeMs + encodeMs) && slowMs > LEAST_SAVING_MS) {
+    facts.push(`one request in 20 spends ${milliseconds(slowMs)} or more on it`);
+  }
   const savings = alternatives.map(({ arm: other, savesMs }) => `${CHANGE[other]} would save ${milliseconds(savesMs)}`);
-  return `${fact}; ${savings.join(', ')}`;
+  if (savings.length > 0) facts.push(savings.join(', '));
+  else
+    facts.push(
+      hasNoTensors(summary) ? 'it carries text over every arm' : `no other arm would save ${LEAST_SAVING_MS} ms`,
+    );
+  return facts.join('; ');
 }
 
 function milliseconds(ms: number): string {

@@ -59,7 +59,8 @@ export class Answers {
       timeline.computeEnd = result.computeEnd;
       timeline.batchSize = rows;
       timeline.batchId = batchId;
-      timeline.inputBytes = entry.byteLength;
+      // What was a text or a picture has its own size there already.
+      if (timeline.inputBytes === 0) timeline.inputBytes = entry.byteLength;
       let outputs = parts[i]!;
       if (entry.state !== 'cancelled' && entry.request.outputs.some(isAskedAsClasses)) {
         try {

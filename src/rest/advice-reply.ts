@@ -9,6 +9,7 @@ export interface AdviceSource {
   adviceOf(model: string): readonly {
     readonly arm: string;
     readonly summary: Readonly<Record<SummaryField, number>>;
+    readonly agoMs: number;
     readonly level: string | undefined;
     readonly alternatives: readonly {
       readonly arm: string;
@@ -28,6 +29,7 @@ type SummaryField =
   | 'p99Ms'
   | 'decodeMs'
   | 'encodeMs'
+  | 'slowMs'
   | 'share'
   | 'inputBytes'
   | 'outputBytes';
@@ -36,18 +38,20 @@ type SummaryField =
 export function adviceReply(source: AdviceSource, model: string): object {
   return {
     model_name: model,
-    arms: source.adviceOf(model).map(({ arm, summary, level, alternatives, advice }) => ({
+    arms: source.adviceOf(model).map(({ arm, summary, agoMs, level, alternatives, advice }) => ({
       arm,
       advice,
       level: level ?? 'unknown',
       requests: summary.requests,
       over_seconds: rounded(summary.spanMs / 1000),
+      last_seconds_ago: rounded(agoMs / 1000),
       p50_ms: rounded(summary.p50Ms),
       p99_ms: rounded(summary.p99Ms),
       serialization: {
         share: rounded(summary.share),
         decode_ms: rounded(summary.decodeMs),
         encode_ms: rounded(summary.encodeMs),
+        p95_ms: rounded(summary.slowMs),
       },
       input_bytes: summary.inputBytes,
       output_bytes: summary.outputBytes,
