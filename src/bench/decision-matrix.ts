@@ -8,7 +8,7 @@ import { byteSize, count, digits, factor, isFigure, milliseconds, percent } from
 import { withinNoise } from './noise.js';
 import { isGrpc, type Recommendation } from './recommendation.js';
 import { type ArmSpec, armName, type BenchResults, type CellResult, type StreamResult } from './results.js';
-import { serializationShareOf } from './serialization.js';
+import { lightest, serializationShareOf } from './serialization.js';
 
 export interface MatrixRow {
   readonly scenario: string;
@@ -100,7 +100,7 @@ function microservices(cells: readonly CellResult[], recommendations: readonly R
 }
 
 function batch(cells: readonly CellResult[]): Finding | undefined {
-  const json = cells.filter(({ arm }) => armName(arm) === 'rest_json').map(serializationShareOf);
+  const json = lightest(cells.filter(({ arm }) => armName(arm) === 'rest_json')).map(serializationShareOf);
   const worst = json.sort((a, b) => b.ms - a.ms)[0];
   if (!worst) return undefined;
   const part = worst.ms / BATCH_MS;

@@ -74,7 +74,9 @@ function howToRead({ rounds }: BenchResults): string {
     `Latency goes from asking to decoded tensors. Figures in brackets are ${rounds === 1 ? 'missing, as one round has no confidence interval: differences below 10 % count as noise' : '95 % confidence intervals over the rounds; where those of two arms overlap, or they differ by less than 3 %, the difference counts as noise'}.`,
     'The **budget** has the client’s phases and those that the server tells in `server-timing`. *Transit* is the wait for the first byte less the server’s phases: wire, kernels and queues of event loops, seen by neither side. *Not in any phase* is what is missing between the sum of all phases and the time measured around the call.',
     `Rows are marked: ! a client process used more than ${percent(BUSY_CLIENT)} of a core; ≠ another answer than the first arm’s; ~ phases and measured time differ by more than ${percent(UNEXPLAINED)}; × requests failed; < an open loop did not keep up; ? fewer than 100 requests, so that p95 and p99 are those of a few.`,
-    'KB are 1024 bytes; a payload’s size is that of its tensors, not of its JSON. Bytes are those on the sockets. CPU is per request; that of the server counts all its threads.',
+    'KB are 1024 bytes; a payload’s size is that of its tensors, not of its JSON. Bytes are those on the sockets of connections that stand already. CPU is per request; that of the server counts all its threads.',
+    'Callers begin all at once, so the first answer of each, which waited for fewer others than later ones, counts for throughput alone. Connections are opened and used before the clock starts.',
+    'All arms use the codecs of `tensorwire/client`, which print and read tensors faster than `JSON.stringify`, `JSON.parse` and protobufjs do: each arm at its best, JSON most of all.',
   ]);
 }
 

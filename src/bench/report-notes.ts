@@ -52,7 +52,8 @@ const MARKS: readonly Mark[] = [
   {
     mark: '<',
     meaning: 'fewer were answered each second than were asked for',
-    applies: ({ load, perSecond }) => load.kind === 'open' && perSecond.value < load.ratePerSecond * KEPT_UP,
+    applies: ({ load, perSecond }) =>
+      load.kind === 'open' && Math.max(perSecond.value, perSecond.high) < load.ratePerSecond * KEPT_UP,
     detail: ({ perSecond, load }) => (load.kind === 'open' ? percent(perSecond.value / load.ratePerSecond) : ''),
   },
   {

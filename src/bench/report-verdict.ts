@@ -117,7 +117,7 @@ function serialized({ serialization }: Verdict, cells: readonly CellResult[]): s
   };
   return [
     '### Share of serialization',
-    `Encoding and decoding on both sides, of the median latency: ${SHARE_LEGEND}.`,
+    `Encoding and decoding on both sides, of the median latency: ${SHARE_LEGEND}. By the clock: with several callers it holds their waits for the one thread that does it, so judge by the fewest.`,
     folded(
       'The share in all cells',
       [

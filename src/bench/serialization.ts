@@ -1,7 +1,8 @@
 /**
  * The share of a cell's latency that went into taking messages apart and putting them together, on both sides.
  *
- * Called by the verdict and the reports. Pure. Owns the article's two thresholds.
+ * Called by the verdict and the reports. Pure. Owns the article's two thresholds. The times are those of the clock: with many callers
+ * they hold waits for the one thread that encodes and decodes, so that shares under the lightest load alone are fit to be judged.
  */
 import { type Payload, payloadOf } from './cells.js';
 import { isFigure } from './figures.js';
@@ -42,4 +43,11 @@ export function serializationShareOf(cell: CellResult): SerializationShare {
     bothSides: isFigure(serverDecodeMs) && isFigure(serverEncodeMs),
     level: share >= ALERT_SHARE ? 'alert' : share >= WARN_SHARE ? 'warn' : 'ok',
   };
+}
+
+/** Those of the fewest callers; open loops where there are no others. */
+export function lightest<Loaded extends { readonly load: Load }>(all: readonly Loaded[]): Loaded[] {
+  const weight = ({ load }: Loaded): number => (load.kind === 'closed' ? load.concurrency : Number.POSITIVE_INFINITY);
+  const least = Math.min(...all.map(weight));
+  return all.filter((one) => weight(one) === least);
 }

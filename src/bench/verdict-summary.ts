@@ -7,6 +7,7 @@ import { ARM_ORDER, type LoadName, loadLabel } from './cells.js';
 import { byteSize, NO_FIGURE, percent, plainName } from './figures.js';
 import type { Recommendation } from './recommendation.js';
 import { armName } from './results.js';
+import { lightest } from './serialization.js';
 import type { Verdict } from './verdict.js';
 
 /** Sentences that a run has figures for; none where nothing was answered. */
@@ -70,12 +71,12 @@ function crossed({ crossovers }: Verdict): string[] {
 }
 
 function serialized({ serialization }: Verdict): string[] {
-  const json = serialization.filter(({ arm }) => armName(arm) === 'rest_json');
+  const json = lightest(serialization).filter(({ arm }) => armName(arm) === 'rest_json');
   const most = [...json].sort((a, b) => b.share - a.share)[0];
   if (!most) return [];
   const alerts = json.filter(({ level }) => level === 'alert').length;
   return [
-    `${most.bothSides ? 'Serialization' : 'The client’s part of serialization'} takes up to ${percent(most.share)} of REST JSON’s latency (${plainName(most.model)}, ${most.payload.label}, ${loadLabel(most.load)}), and 30 % or more in ${alerts} of ${json.length} cells.`,
+    `${most.bothSides ? 'Serialization' : 'The client’s part of serialization'} takes up to ${percent(most.share)} of REST JSON’s latency (${plainName(most.model)}, ${most.payload.label}, ${loadLabel(most.load)}), and 30 % or more in ${alerts} of ${json.length} cells of that load.`,
   ];
 }
 

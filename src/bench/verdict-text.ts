@@ -8,7 +8,7 @@ import { ARM_ORDER, loadLabel } from './cells.js';
 import { NO_FIGURE, percent, plainName, shortName } from './figures.js';
 import { plainHeading, plainTable, wrapText } from './plain-table.js';
 import { armName } from './results.js';
-import type { SerializationShare } from './serialization.js';
+import { lightest, type SerializationShare } from './serialization.js';
 import type { Verdict } from './verdict.js';
 import { summarySentences, TIE_LEGEND, takenTable } from './verdict-summary.js';
 import { agreement, crossoverWords, NO_DATA, partWords, stepWords } from './verdict-words.js';
@@ -99,19 +99,23 @@ function serialized({ serialization }: Verdict, width: number): string {
     ['alert', 'is 30 % of the latency and more'],
     ['warn', 'is 20 to 30 % of the latency'],
   ] as const;
+  const judged = lightest(serialization);
   const lines = levels.flatMap(([level, words]) => {
-    const reached = serialization.filter((share) => share.level === level);
+    const reached = judged.filter((share) => share.level === level);
     if (reached.length === 0) return [];
     const arms = ARM_ORDER.filter((name) => reached.some(({ arm }) => armName(arm) === name));
     const named = arms.map((arm) => {
       const own = reached.filter((share) => armName(share.arm) === arm);
-      return `${arm} in ${own.length} of ${countOf(serialization, arm)} (up to ${percent(Math.max(...own.map(({ share }) => share)))})`;
+      return `${arm} in ${own.length} of ${countOf(judged, arm)} (up to ${percent(Math.max(...own.map(({ share }) => share)))})`;
     });
     return [wrapText(`Serialization ${words}: ${named.join(', ')}.`, width, '  ')];
   });
-  if (serialization.length === 0) return '';
+  if (judged.length === 0) return '';
   const none = 'Serialization is below 20 % of the latency in all cells.';
-  return [plainHeading('Share of serialization'), ...(lines.length > 0 ? lines : [none])].join('\n');
+  const [{ load }] = judged as [SerializationShare];
+  return [plainHeading(`Share of serialization, ${loadLabel(load)}`), ...(lines.length > 0 ? lines : [none])].join(
+    '\n',
+  );
 }
 
 function countOf(shares: readonly SerializationShare[], arm: string): number {

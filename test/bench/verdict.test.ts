@@ -91,6 +91,21 @@ test.each([
   expect(found!.share).toBeCloseTo(share, 10);
 });
 
+test('serialization is judged where the fewest callers wait for the thread that does it', () => {
+  const results = benchResults({ loads: LOADS });
+  const cells = results.cells.map((cell) => {
+    const [half, ms] = cell.load.kind === 'closed' && cell.load.concurrency === 1 ? [0.5, 1] : [100, 100];
+    const parts = { clientEncodeMs: half, clientDecodeMs: half, serverDecodeMs: 0, serverEncodeMs: 0 };
+    return { ...cell, ...parts, p50Ms: around(10 * ms, 0.02) };
+  });
+  const decided = verdict({ ...results, cells });
+  const text = verdictText(decided);
+  expect(text).toMatch(/Serialization takes up to 10 % of\s+REST JSON’s latency/);
+  expect(text).toContain('Share of serialization, 1 at a time');
+  expect(text).toContain('Serialization is below 20 % of the latency in all cells.');
+  expect(decided.matrix.find(({ scenario }) => scenario.startsWith('Batch'))!.measured).toContain('1.00 ms');
+});
+
 describe('the article’s matrix', () => {
   const row = (results: BenchResults, scenario: RegExp) =>
     verdict(results).matrix.find((one) => scenario.test(one.scenario))!;
