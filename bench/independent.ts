@@ -6,6 +6,7 @@
  * client's own work counts, ours is slower by what a Node client costs, and should be.
  */
 
+import { REQUEST_ID } from '../src/bench/call.js';
 import type { LoadRunner, LoadTarget, Payload } from '../src/bench/load-types.js';
 import type { ArmSpec } from '../src/bench/results.js';
 import { MODEL_INFER } from '../src/bench/transport-h2.js';
@@ -75,7 +76,7 @@ export async function independentCheck(options: IndependentOptions): Promise<Ind
 /** The request's bytes in a file, and a probe of the right reply. */
 async function targetOf({ target, pid, payload, arm, directory }: IndependentOptions): Promise<Target> {
   const { model, version, inputs } = payload;
-  const request = { model, ...(version === undefined ? {} : { version }), inputs };
+  const request = { id: REQUEST_ID, model, ...(version === undefined ? {} : { version }), inputs };
   const name = `${arm.encoding} for h2load`;
   if (arm.encoding === 'grpc_raw' || arm.encoding === 'grpc_typed') {
     if (target.grpc === undefined) throw new BenchError('h2load has no gRPC address to go to');

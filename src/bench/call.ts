@@ -15,6 +15,9 @@ export interface Asked {
   readonly arm: ArmSpec;
 }
 
+/** Of every request, the same for all arms: some servers' models fail without one. */
+export const REQUEST_ID = 'bench';
+
 const NO_BYTES: Buffer = Buffer.alloc(0);
 
 /** Milliseconds on `performance.now()`; bytes of the message as on the wire. */

@@ -8,7 +8,7 @@ import { nowMs } from '../base/clock.js';
 import { isBytesData } from '../client/tensor.js';
 import type { OutputTensor } from '../client/types.js';
 import { BenchError } from './bench-error.js';
-import type { Asked, Transport } from './call.js';
+import { type Asked, REQUEST_ID, type Transport } from './call.js';
 import type { Ask, Measured, Order, Reply } from './load-messages.js';
 import { callOnce, type LoadContext, runLoad } from './load-run.js';
 import type { Probe } from './load-types.js';
@@ -133,5 +133,5 @@ function open({ target, arm, payload }: Ask, grpcConnections: number, httpConnec
 }
 
 function asking({ payload: { model, version, inputs }, arm }: Ask): Asked {
-  return { request: { model, ...(version === undefined ? {} : { version }), inputs }, arm };
+  return { request: { id: REQUEST_ID, model, ...(version === undefined ? {} : { version }), inputs }, arm };
 }

@@ -70,13 +70,13 @@ const NORMAL = 1.96;
 
 /**
  * Rounds drawn of few rounds differ less than rounds do, and of two they hardly say how much: without this, intervals of two rounds hold
- * the truth one time in two. As factors, so that no bound of a time is below zero.
+ * the truth one time in two. Downwards as a factor, since no time is below zero; upwards not, or one slow round would make it absurd.
  */
 function stretched({ value, low, high }: Interval, rounds: number): Interval {
   const t = STUDENT_T[rounds - 2];
   if (t === undefined || !(low > 0)) return { value, low, high };
   const by = (t / NORMAL) * Math.sqrt(rounds / (rounds - 1));
-  return { value, low: value * (low / value) ** by, high: value * (high / value) ** by };
+  return { value, low: value * (low / value) ** by, high: value + (high - value) * by };
 }
 
 const SEED = 0x7e57;

@@ -23,11 +23,13 @@ export const PAYLOAD: Payload = {
 
 /** `answer` gets each request once its body has come, and its number, from 0 on. */
 export async function startOddServer(
-  answer: (response: ServerResponse, index: number, request: IncomingMessage) => void,
+  answer: (response: ServerResponse, index: number, request: IncomingMessage, body: Buffer) => void,
 ): Promise<OddServer> {
   let count = 0;
   const server = createServer((request, response) => {
-    request.resume().once('end', () => answer(response, count++, request));
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.once('end', () => answer(response, count++, request, Buffer.concat(chunks)));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {

@@ -234,6 +234,16 @@ describe('a closed load', () => {
 });
 
 describe('a probe', () => {
+  test('has an id, for models that give back what they were given', async () => {
+    let id: unknown;
+    const load = await against((response, _index, _request, body) => {
+      id = (JSON.parse(body.toString()) as { id?: unknown }).id;
+      response.end(ANSWER);
+    });
+    await load.probe(PAYLOAD, JSON_ARM);
+    expect(id).toBe('bench');
+  });
+
   test('gives the answer and the sizes of the tensors', async () => {
     const load = await against((response) => response.setHeader('server-timing', 'total;dur=1').end(ANSWER));
     const probe = await load.probe(PAYLOAD, JSON_ARM);

@@ -57,6 +57,13 @@ test('an interval is the same every time, holds its value and is above zero', ()
   expect(first.high).toBeGreaterThan(11);
 });
 
+test('one slow round of three does not make an interval absurd', () => {
+  const { low, high } = bootstrap([1, 1, 20], median);
+  expect(low).toBe(1);
+  expect(high).toBeGreaterThan(20);
+  expect(high).toBeLessThan(60);
+});
+
 test('intervals of many rounds stay within the rounds', () => {
   const rounds = [10, 12, 11, 30, 9, 10, 12, 11, 13, 9, 10, 12, 11, 14, 9, 12];
   const { low, high } = bootstrap(rounds, median);
