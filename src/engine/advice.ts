@@ -16,8 +16,9 @@ export const WARNING_SHARE = 0.2;
 export const ALERT_SHARE = 0.3;
 /** With fewer requests there is no level: the first ones of a process pay for its warming up. */
 export const FEWEST_REQUESTS = 20;
-/** Less than this is not worth a sentence, in milliseconds. */
+/** Less than this is not worth a sentence, in milliseconds and of the p50: another day's medians differ by more. */
 const LEAST_SAVING_MS = 0.05;
+const LEAST_SAVING_SHARE = 0.02;
 /** Traffic over another arm is compared with where its tensors are within this factor in size. */
 const ALIKE = 2;
 /** Of requests that differ so much, medians do not say all: the slow ones are named where they take so many times as long. */
@@ -140,8 +141,8 @@ export class Advisor {
       const cost = this.costOf(other, summary, summaries.get(other));
       if (cost === undefined) continue;
       const savesMs = ownMs - cost.ms;
-      if (savesMs < LEAST_SAVING_MS) continue;
       const savesShare = summary.p50Ms > 0 ? savesMs / summary.p50Ms : 0;
+      if (savesMs < LEAST_SAVING_MS || savesShare < LEAST_SAVING_SHARE) continue;
       found.push({ arm: other, serializationMs: cost.ms, savesMs, savesShare, basis: cost.basis });
     }
     return found.sort((a, b) => b.savesMs - a.savesMs);
@@ -215,10 +216,7 @@ function sentence(
   }
   const savings = alternatives.map(({ arm: other, savesMs }) => `${CHANGE[other]} would save ${milliseconds(savesMs)}`);
   if (savings.length > 0) facts.push(savings.join(', '));
-  else
-    facts.push(
-      hasNoTensors(summary) ? 'it carries text over every arm' : `no other arm would save ${LEAST_SAVING_MS} ms`,
-    );
+  else facts.push(hasNoTensors(summary) ? 'it carries text over every arm' : 'no other arm would save much');
   return facts.join('; ');
 }
 

@@ -103,6 +103,20 @@ test('alternatives come with the largest saving first, and none that saves nothi
   });
 });
 
+test('what is little in itself or little of the whole is no saving', () => {
+  const advisor = new Advisor({ rest_binary: probeOf(0, 0) });
+  for (const [between, count] of [
+    [60, 0],
+    [40, 1],
+  ] as const) {
+    feed(advisor, 'rest_json', { decode: 1, between, encode: 0 }, { times: KEPT });
+    expect(advisor.adviceOf('m', NOW)[0]!.alternatives).toHaveLength(count);
+  }
+  const small = new Advisor({ rest_binary: probeOf(0, 0) });
+  feed(small, 'rest_json', { decode: 0.04, between: 0.1, encode: 0 });
+  expect(small.adviceOf('m', NOW)[0]!.advice).toMatch(/; no other arm would save much$/);
+});
+
 test('where there is neither traffic nor a probe there is no figure', () => {
   const advisor = new Advisor({});
   feed(advisor, 'rest_json', HEAVY);
