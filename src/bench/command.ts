@@ -12,7 +12,7 @@ import { environmentOf } from './environment.js';
 import { startLoad } from './load.js';
 import type { LoadRunner, Payload } from './load-types.js';
 import { describeServer } from './metadata.js';
-import { payloadFromJson, payloadsFromMetadata } from './payload.js';
+import { type Guess, payloadFromJson, payloadGuesses } from './payload.js';
 import { ProgressLine } from './progress-line.js';
 import { makeOutputDirectory, writeReportFiles } from './report-files.js';
 import { resultsTable } from './report-table.js';
@@ -101,7 +101,7 @@ async function measure(options: CommandOptions, progress: ProgressLine, signal: 
   const surroundings = { options, server, notes, progress, signal, onCutShort };
   const measured =
     prompt === undefined
-      ? { cells: await measureCells(payloadsOf(options, metadata), surroundings), streams: [] }
+      ? { cells: await measureCells(guessesOf(options, metadata), surroundings), streams: [] }
       : { cells: [], streams: await measureStreams(prompt, surroundings) };
   const results: BenchResults = {
     schema: 1,
@@ -139,7 +139,7 @@ interface Surroundings {
 }
 
 async function measureCells(
-  payloads: readonly Payload[],
+  guesses: readonly Guess[],
   { options, server, notes, progress, signal, onCutShort }: Surroundings,
 ): Promise<CellResult[]> {
   const { target, processes, loads, rounds, msPerRound } = options;
@@ -148,7 +148,7 @@ async function measureCells(
   const end = (): void => void runner.close();
   signal.addEventListener('abort', end);
   try {
-    const possible = await possibleCells(runner, payloads, options, server, notes);
+    const possible = await possibleCells(runner, guesses, options, server, notes);
     const cells = possible.flatMap(({ payload, arms }) =>
       loads.flatMap((load) => arms.map((arm) => ({ payload, arm, load }))),
     );
@@ -186,10 +186,10 @@ async function measureStreams(
   });
 }
 
-function payloadsOf(options: CommandOptions, metadata: ModelMetadata | undefined): Payload[] {
+function guessesOf(options: CommandOptions, metadata: ModelMetadata | undefined): Guess[] {
   const { model, version, input, sizesKb, shapes } = options;
-  if (input !== undefined) return [payloadFromJson(input, model, version)];
-  return payloadsFromMetadata(metadata!, { sizesKb, shapes, ...(version !== undefined && { version }) });
+  if (input !== undefined) return [{ payloads: [payloadFromJson(input, model, version)], words: undefined }];
+  return payloadGuesses(metadata!, { sizesKb, shapes, ...(version !== undefined && { version }) });
 }
 
 /** Of the protocol's tensors behind the JSON, as servers name it. */
@@ -200,17 +200,15 @@ interface PossibleCells {
   readonly arms: readonly ArmSpec[];
 }
 
-/**
- * One call by every arm. An arm that no payload can be asked by is left out, and a payload that no arm can ask: each is one note. Throws
- * BenchError when nothing is left, with the server's reason and what to do about it.
- */
-async function possibleCells(
-  runner: LoadRunner,
-  payloads: readonly Payload[],
-  { input, arms }: CommandOptions,
-  { extensions }: ServerMetadata,
-  notes: string[],
-): Promise<PossibleCells[]> {
+interface Probed {
+  readonly possible: readonly PossibleCells[];
+  readonly refused: readonly { readonly payload: Payload; readonly reason: string }[];
+  /** By arm. */
+  readonly reasons: ReadonlyMap<string, string>;
+}
+
+/** One call of each payload by every arm. */
+async function probeAll(runner: LoadRunner, payloads: readonly Payload[], arms: readonly ArmSpec[]): Promise<Probed> {
   const reasons = new Map<string, string>();
   const possible: PossibleCells[] = [];
   const refused: { payload: Payload; reason: string }[] = [];
@@ -228,12 +226,46 @@ async function possibleCells(
     if (own.length > 0) possible.push({ payload, arms: own });
     else refused.push({ payload, reason });
   }
-  if (possible.length === 0) {
-    const advice =
-      input === undefined ? '; give a request that the model takes with --input, or its shapes with --shape' : '';
-    throw new BenchError(`${payloadName(payloads[0]!)} is refused: ${refused[0]!.reason}${advice}`);
+  return { possible, refused, reasons };
+}
+
+/**
+ * The first guess of which something is answered. An arm that none of its payloads can be asked by is left out, and a payload that no arm
+ * can ask: each is one note. Throws BenchError when nothing is left of any guess, with the server's reasons and what to do about it.
+ */
+async function possibleCells(
+  runner: LoadRunner,
+  guesses: readonly Guess[],
+  { input, arms }: CommandOptions,
+  { extensions }: ServerMetadata,
+  notes: string[],
+): Promise<readonly PossibleCells[]> {
+  const refusals = new Set<string>();
+  for (const { payloads, words } of guesses) {
+    const probed = await probeAll(runner, payloads, arms);
+    if (probed.possible.length > 0) {
+      if (words !== undefined) notes.push(`Requests are ${words}, as others were refused: ${[...refusals].join('; ')}`);
+      tellLeftOut(probed, arms, extensions, notes);
+      return probed.possible;
+    }
+    refusals.add(probed.refused[0]!.reason);
   }
-  for (const { payload, reason } of refused) notes.push(`${payloadName(payload)} is left out, refused: ${reason}`);
+  const advice =
+    input === undefined ? '; give a request that the model takes with --input, or its shapes with --shape' : '';
+  const [payload] = guesses[0]!.payloads;
+  throw new BenchError(`${payloadName(payload!)} is refused: ${[...refusals].join('; ')}${advice}`);
+}
+
+function tellLeftOut(
+  { possible, refused, reasons }: Probed,
+  arms: readonly ArmSpec[],
+  extensions: readonly string[],
+  notes: string[],
+): void {
+  for (const reason of new Set(refused.map((one) => one.reason))) {
+    const names = refused.filter((one) => one.reason === reason).map(({ payload }) => payloadName(payload));
+    notes.push(`Left out, as refused: ${names.join(', ')}: ${reason}`);
+  }
   for (const arm of arms) {
     const name = armName(arm);
     const without = possible.filter((cell) => !cell.arms.includes(arm)).map(({ payload }) => payloadName(payload));
@@ -244,7 +276,6 @@ async function possibleCells(
     const hint = unlisted ? ` (the server doesn't list the extension ${BINARY_EXTENSION})` : '';
     notes.push(`${name} is left out${where}: ${reasons.get(name)}${hint}`);
   }
-  return possible;
 }
 
 async function problemOf(runner: LoadRunner, payload: Payload, arm: ArmSpec): Promise<string | undefined> {

@@ -57,6 +57,39 @@ export function payloadsFromMetadata(metadata: ModelMetadata, options: PayloadOp
     });
 }
 
+/** One try at requests that a model takes. */
+export interface Guess {
+  readonly payloads: readonly Payload[];
+  /** What is special about it, for the report; undefined of the first one, which has all inputs at all sizes. */
+  readonly words: string | undefined;
+}
+
+/**
+ * Requests that a model may take, the likeliest first. Metadata don't say that texts and pictures stand in for tensors (so the second one
+ * leaves BYTES out), nor how large a batch may be (so the last ones are the least that the shapes allow).
+ */
+export function payloadGuesses(metadata: ModelMetadata, options: PayloadOptions): Guess[] {
+  const { shapes = new Map() } = options;
+  const numeric = metadata.inputs.filter(({ name, datatype }) => datatype !== 'BYTES' || shapes.has(name));
+  const left = metadata.inputs.filter((input) => !numeric.includes(input)).map(({ name }) => name);
+  const least = (inputs: ModelMetadata['inputs']): Payload[] =>
+    payloadsFromMetadata({ ...metadata, inputs }, { ...options, sizesKb: [Number.MIN_VALUE] }).map((payload) => ({
+      ...payload,
+      payloadKb: null,
+    }));
+  const all: Guess = { payloads: payloadsFromMetadata(metadata, options), words: undefined };
+  if (left.length === 0 || numeric.length === 0) {
+    return [all, { payloads: least(metadata.inputs), words: 'of the smallest shapes' }];
+  }
+  const without = `without ${left.join(', ')}`;
+  return [
+    all,
+    { payloads: payloadsFromMetadata({ ...metadata, inputs: numeric }, options), words: without },
+    { payloads: least(metadata.inputs), words: 'of the smallest shapes' },
+    { payloads: least(numeric), words: `of the smallest shapes, ${without}` },
+  ];
+}
+
 /** The inputs of a REST infer request's JSON body; its other members are not sent. Throws BenchError saying what is wrong with it. */
 export function payloadFromJson(body: Uint8Array, model: string, version?: string): Payload {
   try {

@@ -21,6 +21,8 @@ beforeAll(async () => {
   const versions = (model: Uint8Array) => ({ config: 'max_batch_size: 0\n', versions: { 1: model } });
   writeModel(repository, 'identity', versions(identityModel('FP32', ['n'], { batching: false })));
   writeModel(repository, 'fixed', versions(addSubModel('INT32', [16], { batching: false })));
+  const small = { config: 'max_batch_size: 2\n', versions: { 1: addSubModel() } };
+  writeModel(repository, 'batched', small);
   writeModel(repository, 'gather', versions(gatherModel()));
   server = await startServer({ repository });
   doors = ['--grpc', `127.0.0.1:${server.grpcPort}`, '--http', `http://127.0.0.1:${server.httpPort}`];
@@ -84,6 +86,20 @@ test('a model that refuses made inputs is said so, with what to do', { timeout: 
   const { code, stderr } = await bench(...doors, '--model', 'gather', '--sizes', '2', ...SHORT);
   expect(code).toBe(1);
   expect(stderr).toMatch(/^tensorwire bench: gather 2 KB is refused: .*--input.*--shape\n$/);
+});
+
+test('a model that refuses large batches is asked with the smallest, and the report says so', {
+  timeout: 60_000,
+}, async () => {
+  const { code, stdout } = await bench(...doors, '--model', 'batched', '--json', ...SHORT);
+  expect(code).toBe(0);
+  const { cells, notes } = JSON.parse(stdout) as BenchResults;
+  expect(cells.map(({ payloadKb, requestTensorBytes }) => [payloadKb, requestTensorBytes])).toEqual(
+    Array(4).fill([null, 2 * 64]),
+  );
+  expect(notes).toContainEqual(
+    expect.stringMatching(/^Requests are of the smallest shapes, as others were refused: .*batch-size must be <= 2/),
+  );
 });
 
 test('a request from a file is sent as it is', { timeout: 60_000 }, async () => {

@@ -1,7 +1,7 @@
 /** Inputs made from metadata: their sizes, shapes and values, and what can't be made. */
 import { expect, test } from 'vitest';
 import { DATATYPES, type Datatype } from '../../src/base/datatype.js';
-import { payloadFromJson, payloadsFromMetadata } from '../../src/bench/payload.js';
+import { payloadFromJson, payloadGuesses, payloadsFromMetadata } from '../../src/bench/payload.js';
 import { tensorBytes } from '../../src/bench/tensor-bytes.js';
 import { checkTensor } from '../../src/client/tensor.js';
 import type { ModelMetadata, TensorMetadata } from '../../src/client/types.js';
@@ -95,6 +95,27 @@ test('values are fractions, small whole numbers, truth and words', () => {
   expect(data('INT64').every((x) => (x as bigint) >= 0n && (x as bigint) < 100n)).toBe(true);
   expect(new Set(data('BOOL'))).toEqual(new Set([0, 1]));
   expect(data('BYTES').every((x) => /^[a-z]{6}$/.test(x as string))).toBe(true);
+});
+
+test('guesses leave out texts beside tensors, then take the least that the shapes allow', () => {
+  const metadata = model(['text', 'BYTES', [-1, 1]], ['ids', 'INT32', [-1, -1]]);
+  const shapes = payloadGuesses(metadata, { sizesKb: [1] }).map(({ payloads, words }) => [
+    words,
+    ...payloads.map(({ payloadKb, inputs }) => [payloadKb, ...inputs.map(({ name, shape }) => [name, ...shape])]),
+  ]);
+  expect(shapes).toEqual([
+    [undefined, [1, ['text', 1, 1], ['ids', 1, 253]]],
+    ['without text', [1, ['ids', 1, 256]]],
+    ['of the smallest shapes', [null, ['text', 1, 1], ['ids', 1, 1]]],
+    ['of the smallest shapes, without text', [null, ['ids', 1, 1]]],
+  ]);
+});
+
+test('guesses keep texts whose shape is given, and those of a model that has nothing else', () => {
+  const both = model(['text', 'BYTES', [-1]], ['ids', 'INT32', [-1]]);
+  const named = payloadGuesses(both, { sizesKb: [1], shapes: new Map([['text', [1]]]) });
+  for (const { payloads } of named) for (const { inputs } of payloads) expect(inputs).toHaveLength(2);
+  expect(payloadGuesses(model(['text', 'BYTES', [-1]]), { sizesKb: [1] })).toHaveLength(2);
 });
 
 test('metadata that say too little are refused in words', () => {
