@@ -46,3 +46,8 @@ export class ClientError extends Error {
     this.attempts = details.attempts ?? 1;
   }
 }
+
+/** What is found here, before anything is sent. */
+export function refusal(message: string, code: ClientErrorCode = 'INVALID_ARGUMENT'): ClientError {
+  return new ClientError(code, message, { local: true });
+}

@@ -3,7 +3,7 @@
  *
  * Checks the options and gives a client of the protocol asked for. Imports nothing of the server.
  */
-import { ClientError } from './client-error.js';
+import { type ClientError, refusal } from './client-error.js';
 import { createGrpcClient } from './grpc-client.js';
 import { createRestClient } from './rest-client.js';
 import type { ClientOptions, InferenceClient } from './types.js';
@@ -39,9 +39,9 @@ export type {
 export function connect(options: ClientOptions): InferenceClient {
   const { protocol, addresses, connections, timeoutMs, keepaliveMs, maxReceiveBytes, compression, retry, tls } =
     options;
-  if (protocol !== 'grpc' && protocol !== 'rest') throw refusal('protocol', protocol, "'grpc' or 'rest'");
+  if (protocol !== 'grpc' && protocol !== 'rest') throw notThat('protocol', protocol, "'grpc' or 'rest'");
   if (!Array.isArray(addresses) || addresses.length === 0)
-    throw refusal('addresses', addresses, 'at least one host:port');
+    throw notThat('addresses', addresses, 'at least one host:port');
   for (const address of addresses) checkAddress(address);
   checkNumber('connections', connections, { least: 1, whole: true });
   checkNumber('timeoutMs', timeoutMs, { least: 0 });
@@ -51,12 +51,10 @@ export function connect(options: ClientOptions): InferenceClient {
   checkNumber('retry.initialBackoffMs', retry?.initialBackoffMs, { least: 0 });
   checkNumber('retry.maxBackoffMs', retry?.maxBackoffMs, { least: 0 });
   if (compression !== undefined && compression !== 'none' && compression !== 'gzip')
-    throw refusal('compression', compression, "'none' or 'gzip'");
+    throw notThat('compression', compression, "'none' or 'gzip'");
   if (typeof tls === 'object' && (tls.cert === undefined) !== (tls.key === undefined)) {
     const [there, missing] = tls.key === undefined ? ['cert', 'key'] : ['key', 'cert'];
-    throw new ClientError('INVALID_ARGUMENT', `tls has a ${there} but no ${missing}, expected both or none`, {
-      local: true,
-    });
+    throw refusal(`tls has a ${there} but no ${missing}, expected both or none`);
   }
   return protocol === 'grpc' ? createGrpcClient(options) : createRestClient(options);
 }
@@ -66,7 +64,7 @@ const ADDRESS = /^(\[[\da-f:.]+\]|[\w.-]+):(\d{1,5})$/i;
 function checkAddress(address: unknown): void {
   const port = typeof address === 'string' ? Number(ADDRESS.exec(address)?.[2]) : Number.NaN;
   if (!(port >= 1 && port <= 65_535))
-    throw refusal('addresses', address, 'host:port without a scheme, as localhost:8001');
+    throw notThat('addresses', address, 'host:port without a scheme, as localhost:8001');
 }
 
 function checkNumber(
@@ -82,10 +80,10 @@ function checkNumber(
     (!whole || Number.isInteger(value))
   )
     return;
-  throw refusal(name, value, `${whole ? 'a whole number' : 'a number'} of at least ${least}`);
+  throw notThat(name, value, `${whole ? 'a whole number' : 'a number'} of at least ${least}`);
 }
 
-function refusal(name: string, actual: unknown, expected: string): ClientError {
+function notThat(name: string, actual: unknown, expected: string): ClientError {
   const shown = typeof actual === 'string' ? `'${actual}'` : Array.isArray(actual) ? 'none' : String(actual);
-  return new ClientError('INVALID_ARGUMENT', `${name} is ${shown}, expected ${expected}`, { local: true });
+  return refusal(`${name} is ${shown}, expected ${expected}`);
 }

@@ -5,7 +5,7 @@
  */
 import { type Channel, Metadata } from '@grpc/grpc-js';
 import type { CallScope } from './call-scope.js';
-import { ClientError } from './client-error.js';
+import { refusal } from './client-error.js';
 import { callUnary, type OutgoingMessage, type UnaryReply } from './grpc-call.js';
 import { GrpcChannels } from './grpc-channels.js';
 import { MODEL_STREAM_INFER, type SmallMethod } from './grpc-methods.js';
@@ -115,12 +115,8 @@ function withHeaders(metadata: Metadata, headers: CallOptions['headers']): Metad
     try {
       metadata.set(name, value);
     } catch (cause) {
-      throw refusal('INVALID_ARGUMENT', `header '${name}': ${(cause as Error).message}`);
+      throw refusal(`header '${name}': ${(cause as Error).message}`);
     }
   }
   return metadata;
-}
-
-function refusal(code: 'INVALID_ARGUMENT' | 'FAILED_PRECONDITION', message: string): ClientError {
-  return new ClientError(code, message, { local: true });
 }

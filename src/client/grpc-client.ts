@@ -8,7 +8,7 @@
 import { createAnswer, type DecodedAnswer } from './answer.js';
 import type { Budget } from './budget.js';
 import type { CallScope } from './call-scope.js';
-import { ClientError } from './client-error.js';
+import { ClientError, refusal } from './client-error.js';
 import { GrpcCalls } from './grpc-calls.js';
 import { decodeInferResponse, decodeStreamResponse } from './grpc-decode.js';
 import type { GrpcEncoding } from './grpc-encode.js';
@@ -54,7 +54,7 @@ class GrpcClient implements InferenceClient {
   constructor(options: ClientOptions) {
     const { encoding = 'raw', checkRequests = true } = options;
     if (encoding !== 'raw' && encoding !== 'typed')
-      throw refusal('INVALID_ARGUMENT', `encoding is '${encoding}', over gRPC it is 'raw' or 'typed'`);
+      throw refusal(`encoding is '${encoding}', over gRPC it is 'raw' or 'typed'`);
     this.#encoding = encoding;
     this.#checks = checkRequests;
     this.#calls = new GrpcCalls(options);
@@ -129,7 +129,7 @@ class GrpcClient implements InferenceClient {
     return {
       budget: promise,
       [Symbol.asyncIterator]() {
-        if (isBegun) throw refusal('FAILED_PRECONDITION', 'a generated stream can be read once');
+        if (isBegun) throw refusal('a generated stream can be read once', 'FAILED_PRECONDITION');
         isBegun = true;
         return pieces;
       },
@@ -224,8 +224,4 @@ interface Generation {
 function timingOf({ parameters }: DecodedAnswer): string | undefined {
   const timing = parameters.server_timing;
   return typeof timing === 'string' ? timing : undefined;
-}
-
-function refusal(code: 'INVALID_ARGUMENT' | 'FAILED_PRECONDITION', message: string): ClientError {
-  return new ClientError(code, message, { local: true });
 }

@@ -6,7 +6,7 @@
  */
 import type { Datatype } from '../base/datatype.js';
 import { int64Bytes, textBytes, varintBytes, WireWriter } from '../base/wire-writer.js';
-import { ClientError } from './client-error.js';
+import { refusal } from './client-error.js';
 import { encodeParameters } from './grpc-parameters.js';
 import { byteView, checkTensor, isBytesData, rawBytes, writeRaw } from './tensor.js';
 import { typedBytes, writeTyped } from './typed-encode.js';
@@ -166,8 +166,4 @@ function textField(text: string): number {
 /** Size of a delimited field with a tag of one byte. */
 function delimited(length: number): number {
   return 1 + varintBytes(length) + length;
-}
-
-function refusal(message: string): ClientError {
-  return new ClientError('INVALID_ARGUMENT', message, { local: true });
 }

@@ -5,7 +5,7 @@
  * connection.
  */
 import { CallScope } from './call-scope.js';
-import { ClientError } from './client-error.js';
+import { ClientError, refusal } from './client-error.js';
 import type { CallOptions, ClientOptions } from './types.js';
 
 const DEFAULT_TIMEOUT_MS = 60_000;
@@ -31,11 +31,10 @@ export class OpenCalls {
 
   /** A call that somebody else ends by `end`. Throws a local FAILED_PRECONDITION once the client is closed. */
   begin({ timeoutMs = this.#timeoutMs, compression, signal, isAside = false }: OpenCallOptions): CallScope {
-    if (this.#closing && !isAside) throw refusal('FAILED_PRECONDITION', 'the client is closed');
-    if (!(timeoutMs >= 0))
-      throw refusal('INVALID_ARGUMENT', `timeoutMs is ${timeoutMs}, expected a number of at least 0`);
+    if (this.#closing && !isAside) throw refusal('the client is closed', 'FAILED_PRECONDITION');
+    if (!(timeoutMs >= 0)) throw refusal(`timeoutMs is ${timeoutMs}, expected a number of at least 0`);
     if (compression !== undefined && compression !== 'none' && compression !== 'gzip')
-      throw refusal('INVALID_ARGUMENT', `compression is '${compression}', expected 'none' or 'gzip'`);
+      throw refusal(`compression is '${compression}', expected 'none' or 'gzip'`);
     const scope = new CallScope(timeoutMs, signal);
     (isAside ? this.#asides : this.#calls).add(scope);
     return scope;
@@ -73,8 +72,4 @@ export class OpenCalls {
     for (const scope of this.#asides) scope.end(new ClientError('CANCELLED', 'the client is closed'));
     await disconnect();
   }
-}
-
-function refusal(code: 'INVALID_ARGUMENT' | 'FAILED_PRECONDITION', message: string): ClientError {
-  return new ClientError(code, message, { local: true });
 }

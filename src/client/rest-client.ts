@@ -7,10 +7,11 @@
 import { createAnswer, DEFAULT_MAX_RECEIVE_BYTES } from './answer.js';
 import { type Budget, budgetOf, parseServerTiming } from './budget.js';
 import type { CallScope } from './call-scope.js';
-import { ClientError } from './client-error.js';
+import { type ClientError, refusal } from './client-error.js';
 import { MetadataCache } from './metadata-cache.js';
 import { type OpenCallOptions, OpenCalls } from './open-calls.js';
 import type { ModelFacts } from './request-check.js';
+import { BinaryHint } from './rest-binary-hint.js';
 import { type CallPolicy, type CallResult, call, deflated, inflated, type RestRequest } from './rest-call.js';
 import { Connections } from './rest-connections.js';
 import { decodeInferBody } from './rest-decode.js';
@@ -61,11 +62,13 @@ class RestClient implements InferenceClient {
   readonly #maxReceiveBytes: number;
   readonly #facts: MetadataCache | undefined;
   readonly #open: OpenCalls;
+  /** Where tensors travel in binary. */
+  readonly #hint: BinaryHint | undefined;
 
   constructor(options: ClientOptions) {
     const { encoding = 'binary', retry, maxReceiveBytes = DEFAULT_MAX_RECEIVE_BYTES } = options;
     if (encoding !== 'binary' && encoding !== 'json') {
-      throw refusal('INVALID_ARGUMENT', `encoding is '${encoding}', over REST it is 'binary' or 'json'`);
+      throw refusal(`encoding is '${encoding}', over REST it is 'binary' or 'json'`);
     }
     this.#options = options;
     this.#encoding = encoding;
@@ -74,6 +77,7 @@ class RestClient implements InferenceClient {
     this.#connections = new Connections(options);
     this.#headers = lowerCased(options.headers ?? {});
     this.#open = new OpenCalls(options);
+    if (encoding === 'binary') this.#hint = new BinaryHint(() => this.#extensions());
     if (options.checkRequests ?? true) {
       this.#facts = new MetadataCache((model, version) => this.#fetchFacts(model, version));
     }
@@ -104,10 +108,11 @@ class RestClient implements InferenceClient {
       const path = modelPath(request.model, request.version, '/infer');
       const checkedMs = await this.#check(request, scope);
       const encoded = await this.#pack(encodeInferBody(request, this.#encoding), options);
-      const result = await this.#post(path, encoded, scope, options, this.#policy).catch((error: ClientError) => {
+      const result = await this.#post(path, encoded, scope, options, this.#policy).catch(async (error: ClientError) => {
         this.#facts?.refused(request, error.code);
-        throw error;
+        throw this.#hint ? await scope.wait(this.#hint.explain(error)).catch(() => error) : error;
       });
+      this.#hint?.answered();
       const body = await inflated(result.body, result.headers, this.#maxReceiveBytes);
       const decoded = decodeInferBody(body, jsonLengthOf(result.headers));
       return createAnswer(decoded, budgetOfCall(scope, encoded, result, checkedMs));
@@ -117,8 +122,8 @@ class RestClient implements InferenceClient {
   // biome-ignore lint/correctness/useYield: it is an iterable that always fails, as calls do: when it is used
   async *inferStream(): AsyncGenerator<InferAnswer, undefined, undefined> {
     throw refusal(
-      'UNIMPLEMENTED',
       "the protocol has no stream of answers over REST: connect with protocol 'grpc', or use generateStream for text",
+      'UNIMPLEMENTED',
     );
   }
 
@@ -178,6 +183,10 @@ class RestClient implements InferenceClient {
     return { metadata, optional };
   }
 
+  async #extensions(): Promise<readonly string[]> {
+    return parseServerMetadata(await this.#get('/v2', { isAside: true, timeoutMs: HINT_TIMEOUT_MS })).extensions;
+  }
+
   get #policy(): CallPolicy {
     return { retry: this.#retry, maxReceiveBytes: this.#maxReceiveBytes };
   }
@@ -235,6 +244,9 @@ class RestClient implements InferenceClient {
 /** Statuses that answer a question for health with no. */
 const NO: ReadonlySet<number> = new Set([400, 404, 503]);
 
+/** A refusal waits no longer than this to be explained. */
+const HINT_TIMEOUT_MS = 1000;
+
 /** Servers would repeat the prompt before a whole text, and not before a streamed one. */
 const WITHOUT_PROMPT = { exclude_input_in_output: true };
 
@@ -262,8 +274,4 @@ function budgetOfCall(scope: CallScope, encoded: Encoded, result: CallResult, ch
 /** Names of headers are one name in any case. */
 function lowerCased(headers: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
-}
-
-function refusal(code: 'INVALID_ARGUMENT' | 'FAILED_PRECONDITION' | 'UNIMPLEMENTED', message: string): ClientError {
-  return new ClientError(code, message, { local: true });
 }

@@ -5,7 +5,6 @@
  * for a while as long as there is another one. Owns the pools.
  */
 import { Pool } from 'undici';
-import { ClientError } from './client-error.js';
 import type { ClientOptions, TlsOptions } from './types.js';
 
 /** One address: its pool, the calls that wait for a connection of it, and whether it could be reached. */
@@ -67,13 +66,9 @@ export class Connections {
   readonly #addresses: readonly Address[];
   #next = 0;
 
-  /** Throws a local INVALID_ARGUMENT for an address that is not `host:port`. Opens nothing yet. */
+  /** Opens nothing yet. */
   constructor(options: ClientOptions) {
     const { addresses, connections = DEFAULT_CONNECTIONS } = options;
-    if (addresses.length === 0) throw refusal("no address given, expected 'host:port'");
-    if (!Number.isSafeInteger(connections) || connections < 1) {
-      throw refusal(`connections is ${connections}, expected a whole number from 1 up`);
-    }
     this.#addresses = addresses.map(
       (name) => new Address(name, createPool(name, { ...options, connections }), connections),
     );
@@ -125,7 +120,7 @@ export class Connections {
 
 function createPool(address: string, options: ClientOptions & { readonly connections: number }): Pool {
   const { connections, keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
-  return new Pool(originOf(address, options.tls), {
+  return new Pool(`${options.tls ? 'https' : 'http'}://${address}`, {
     connections,
     allowH2: false,
     pipelining: 1,
@@ -142,9 +137,6 @@ function createPool(address: string, options: ClientOptions & { readonly connect
 }
 
 function tlsOptions({ ca, cert, key, serverName }: TlsOptions): Record<string, string | Buffer> {
-  if ((cert === undefined) !== (key === undefined)) {
-    throw refusal('tls has one of cert and key, expected both or none');
-  }
   const pem = (value: Uint8Array | string) => (typeof value === 'string' ? value : Buffer.from(value));
   return {
     ...(ca !== undefined && { ca: pem(ca) }),
@@ -152,19 +144,4 @@ function tlsOptions({ ca, cert, key, serverName }: TlsOptions): Record<string, s
     ...(key !== undefined && { key: pem(key) }),
     ...(serverName !== undefined && { servername: serverName }),
   };
-}
-
-function originOf(address: string, tls: ClientOptions['tls']): string {
-  const origin = `${tls ? 'https' : 'http'}://${address}`;
-  const url = URL.canParse(origin) ? new URL(origin) : undefined;
-  // The usual port of a scheme does not show in `port`.
-  const isHostPort = /:\d+$/.test(address) && url !== undefined && url.hostname !== '';
-  if (!isHostPort || url.pathname !== '/' || url.username !== '' || /[/?#@]/.test(address)) {
-    throw refusal(`address '${address}' is not of the form 'host:port'`);
-  }
-  return origin;
-}
-
-function refusal(message: string): ClientError {
-  return new ClientError('INVALID_ARGUMENT', message, { local: true });
 }

@@ -8,7 +8,7 @@ import { isUtf8 } from 'node:buffer';
 import type { Datatype } from '../base/datatype.js';
 import { JsonWriter } from '../base/json-writer.js';
 import { printData } from '../base/tensor-json-print.js';
-import { ClientError } from './client-error.js';
+import { refusal } from './client-error.js';
 import { byteView, checkTensor, isBytesData, rawBytes, writeRaw } from './tensor.js';
 import type { InferRequest, InputTensor, ParameterValue } from './types.js';
 
@@ -135,8 +135,4 @@ function textElement(name: string, element: string | Uint8Array, index: number):
     throw refusal(`element ${index} of input '${name}' is no UTF-8, which JSON can't carry; use the binary encoding`);
   }
   return JSON.stringify(Buffer.from(element.buffer, element.byteOffset, element.byteLength).toString());
-}
-
-function refusal(message: string): ClientError {
-  return new ClientError('INVALID_ARGUMENT', message, { local: true });
 }

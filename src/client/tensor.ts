@@ -7,7 +7,7 @@
 import { copyBytes } from '../base/copy-bytes.js';
 import { DATATYPES, type Datatype } from '../base/datatype.js';
 import { textBytes } from '../base/wire-writer.js';
-import { ClientError } from './client-error.js';
+import { ClientError, refusal } from './client-error.js';
 import type { InputTensor, TensorData } from './types.js';
 
 /** Elements that lie in one piece of memory; all but BYTES. */
@@ -112,10 +112,6 @@ function checkElements(name: string, elements: readonly unknown[]): void {
     const actual = element === null ? 'null' : typeof element;
     throw refusal(`element ${index} of input '${name}' is ${actual}, expected a string or Uint8Array`);
   }
-}
-
-function refusal(message: string): ClientError {
-  return new ClientError('INVALID_ARGUMENT', message, { local: true });
 }
 
 /** The array's memory, not copied. */

@@ -32,6 +32,10 @@ test.each<[Partial<Record<keyof ClientOptions, unknown>>, string]>([
     { addresses: ['localhost:65536'] },
     "addresses is 'localhost:65536', expected host:port without a scheme, as localhost:8001",
   ],
+  ...['localhost:8000/v2', 'a b:1', ':8000', 'u@h:1'].map((address): [object, string] => [
+    { addresses: [address] },
+    `addresses is '${address}', expected host:port without a scheme, as localhost:8001`,
+  ]),
   [{ connections: 0 }, 'connections is 0, expected a whole number of at least 1'],
   [{ connections: 1.5 }, 'connections is 1.5, expected a whole number of at least 1'],
   [{ timeoutMs: -1 }, 'timeoutMs is -1, expected a number of at least 0'],

@@ -140,7 +140,7 @@ test.each([
   const peer = await serve((_, response) => {
     response.writeHead(status, retryAfter === undefined ? {} : { 'retry-after': retryAfter }).end('{"error":"no"}');
   });
-  const error = await outcome(connect(peer.address).infer(REQUEST));
+  const error = await outcome(connect(peer.address, { encoding: 'json' }).infer(REQUEST));
   expect(error).toMatchObject({ httpStatus: status, attempts: tries, message: 'no' });
   expect(peer.count).toBe(tries);
 });
@@ -291,8 +291,8 @@ test('a server that never answers is left at the deadline, and one in the middle
   });
   const client = connect(peer.address);
   for (const attempt of [1, 2]) {
-    const error = await outcome(client.infer(REQUEST, { timeoutMs: 30 }));
-    expect(error, String(attempt)).toMatchObject({ code: 'DEADLINE_EXCEEDED', message: 'no answer within 30 ms' });
+    const error = await outcome(client.infer(REQUEST, { timeoutMs: 250 }));
+    expect(error, String(attempt)).toMatchObject({ code: 'DEADLINE_EXCEEDED', message: 'no answer within 250 ms' });
   }
   // HTTP/1.1 has no other way to tell the server.
   await Promise.all(closed);
@@ -509,4 +509,30 @@ test('an event without an end is refused', async () => {
   });
   const error = await outcome(read(connect(peer.address, { maxReceiveBytes: 100_000 })));
   expect(error).toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
+});
+
+test('a server that may not have binary tensors refuses them with a hint, and is asked once what it has', async () => {
+  const asked: (string | undefined)[] = [];
+  const server = (extensions: string[], status: number) =>
+    serve((request, response) => {
+      asked.push(request.url);
+      if (request.url === '/v2') return response.end(JSON.stringify({ name: 's', version: '1', extensions }));
+      if (request.headers['content-type'] === 'application/json') return succeed(request, response);
+      return response.writeHead(status).end('Internal Server Error');
+    });
+  const plain = await server([], 500);
+  const client = connect(plain.address);
+  const hint = "the server lists no extension binary_tensor_data: if it has none, connect with encoding 'json'";
+  for (let call = 0; call < 2; call++)
+    expect(await outcome(client.infer(REQUEST))).toMatchObject({
+      code: 'INTERNAL',
+      httpStatus: 500,
+      message: `HTTP status 500 with no content type: Internal Server Error (${hint})`,
+    });
+  expect(asked).toEqual(['/v2/models/m/infer', '/v2', '/v2/models/m/infer']);
+  expect((await connect(plain.address, { encoding: 'json' }).infer(REQUEST)).model).toBe('m');
+
+  const others = [await server(['binary_tensor_data'], 400), await server([], 404)];
+  for (const { address } of others)
+    expect((await outcome(connect(address).infer(REQUEST))).message).not.toContain('binary_tensor_data');
 });
