@@ -89,10 +89,11 @@ async function check(cases: Cases, prometheus: Prometheus, load: Load): Promise<
   }
   for (const { name, definition } of dashboard.templating.list) {
     if (definition === undefined) continue;
-    await cases.run(`variable ${name} lists the models`, async () => {
-      const [, series, label] = /^label_values\((\w+), (\w+)\)$/.exec(definition)!;
+    await cases.run(`variable ${name} has values`, async () => {
+      const [, series, label] = /^label_values\((\w+)(?:\{.*\})?, (\w+)\)$/.exec(definition)!;
       const values = await prometheus.labelValues(label!, series!);
-      ok(values.includes('identity') && values.includes('stories'), values.join());
+      if (name === 'model') ok(values.includes('identity') && values.includes('stories'), values.join());
+      else ok(values.length === 1, values.join());
     });
   }
   const rules = await prometheus.rules();
@@ -135,7 +136,7 @@ async function meaning(cases: Cases, prometheus: Prometheus): Promise<void> {
 }
 
 function substituted(expr: string): string {
-  return expr.replaceAll('$__rate_interval', RATE_INTERVAL).replaceAll('$model', '.*');
+  return expr.replaceAll('$__rate_interval', RATE_INTERVAL).replaceAll(/\$(model|instance)/g, '.*');
 }
 
 /** An alert's expression with the answers of its comparisons in place of what passes them. */
