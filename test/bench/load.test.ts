@@ -136,7 +136,6 @@ describe('against a server whose delays are known', () => {
     const slow = round.latenciesMs.filter((ms) => ms >= 199).length;
     // The lead-in's call was one of them.
     expect(slow).toBeGreaterThanOrEqual(given.slow - 1);
-    expect(slow).toBeLessThanOrEqual(40);
   });
 
   test("the server's phases are in the budget as it told them, and what it waited beyond as transit", async () => {

@@ -43,7 +43,7 @@ writeModel(repository, 'narrow', {
 });
 writeModel(repository, 'impatient', {
   config: `${batching(1, 'default_queue_policy { default_timeout_microseconds: 1000 }')}instance_group { count: 1 }`,
-  versions: { 1: slowModel(60) },
+  versions: { 1: slowModel(600) },
 });
 writeModel(repository, 'ordered', {
   config: batching(1, 'preserve_ordering: true'),
