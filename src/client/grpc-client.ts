@@ -106,7 +106,7 @@ class GrpcClient implements InferenceClient {
   }
 
   async *inferStream(request: InferRequest, options?: CallOptions): AsyncGenerator<InferAnswer, undefined, undefined> {
-    for await (const { answer, outgoing, stream } of this.#answers(async () => request, options)) {
+    for await (const { answer, outgoing, stream } of this.#answers(async () => ({ request }), options)) {
       // The last word of a model that has said all before.
       if (answer.outputs.length === 0 && answer.parameters.triton_final_response === true) continue;
       yield createAnswer(answer, outgoing.budgetOfStream(stream, timingOf(answer)));
@@ -141,14 +141,19 @@ class GrpcClient implements InferenceClient {
   }
 
   /** Checked and measured; waits where the model has to be asked for first. */
-  async #encode(request: InferRequest, options: CallOptions, scope: CallScope): Promise<OutgoingInfer> {
+  async #encode(
+    request: InferRequest,
+    options: CallOptions,
+    scope: CallScope,
+    askedMs?: number,
+  ): Promise<OutgoingInfer> {
     const checking = this.#checks ? this.#known.check(request) : undefined;
     if (checking !== undefined) await scope.wait(checking);
     return new OutgoingInfer(request, {
       encoding: this.#encoding,
       isGzip: this.#calls.isGzip(options),
       calledMs: scope.calledMs,
-      checkedMs: checking && performance.now(),
+      checkedMs: checking ? performance.now() : askedMs,
     });
   }
 
@@ -164,15 +169,16 @@ class GrpcClient implements InferenceClient {
 
   /** All messages of a stream. Ending the iteration cancels the call. */
   async *#answers(
-    build: (scope: CallScope) => Promise<InferRequest>,
+    build: (scope: CallScope) => Promise<BuiltRequest>,
     options: CallOptions = {},
   ): AsyncGenerator<StreamedAnswer, undefined, undefined> {
     const scope = this.#calls.begin(options);
     let stream: Tried<AnswerStream> | undefined;
     let request: InferRequest | undefined;
     try {
-      request = await build(scope);
-      const outgoing = await this.#encode(request, options, scope);
+      const built = await build(scope);
+      request = built.request;
+      const outgoing = await this.#encode(request, options, scope, built.checkedMs);
       const opened = await this.#calls.open(outgoing.message, options, scope);
       stream = opened;
       for (let bytes = await opened.reply.next(); bytes !== undefined; bytes = await opened.reply.next()) {
@@ -197,8 +203,10 @@ class GrpcClient implements InferenceClient {
     let last: StreamedAnswer | undefined;
     try {
       const build = async (scope: CallScope) => {
-        const facts = await scope.wait(this.#known.facts(request));
-        return generateTensors(request, facts?.metadata, isStream);
+        const known = this.#known.facts(request);
+        const facts = known instanceof Promise ? await scope.wait(known) : known;
+        const checkedMs = known instanceof Promise ? performance.now() : undefined;
+        return { request: generateTensors(request, facts?.metadata, isStream), checkedMs };
       };
       for await (last of this.#answers(build, options))
         if (last.answer.outputs.length > 0) yield { text: generatedText(last.answer) };
@@ -211,6 +219,12 @@ class GrpcClient implements InferenceClient {
       reject?.(new ClientError('CANCELLED', 'the stream was not read to its end'));
     }
   }
+}
+
+/** The request of a stream, and when the model's metadata were there, where building it had to ask for them. */
+interface BuiltRequest {
+  readonly request: InferRequest;
+  readonly checkedMs?: number | undefined;
 }
 
 interface Generation {

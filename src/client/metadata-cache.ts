@@ -49,8 +49,8 @@ export class MetadataCache {
     }
   }
 
-  /** What can be found out of the model; undefined = nothing. */
-  async facts(model: ModelRef): Promise<ModelFacts | undefined> {
+  /** What can be found out of the model, a promise where it has to be asked for; undefined = nothing. */
+  facts(model: ModelRef): Promise<ModelFacts | undefined> | ModelFacts | undefined {
     const key = keyOf(model);
     return this.#known.has(key) ? this.#known.get(key) : this.#askOnce(model, key);
   }

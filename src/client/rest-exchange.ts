@@ -111,6 +111,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#streaming) {
+      this.#received += chunk.length;
       this.#options.sink!.chunk(chunk, controller);
       return;
     }

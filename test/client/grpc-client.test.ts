@@ -201,6 +201,8 @@ test('a whole text and its stream are the same text, and both have a budget', as
   const whole = await client.generate(PROMPT);
   expect(whole.text.length).toBeGreaterThan(10);
   expectToAddUp(whole.budget);
+  const clientsOwn = ({ phases }: Budget) => phases.filter(({ side }) => side === 'client').map(({ name }) => name);
+  expect(clientsOwn(whole.budget)).toEqual(['check', 'encode', 'send', 'read', 'decode']);
   const stream = client.generateStream(PROMPT);
   const pieces: string[] = [];
   for await (const { text } of stream) pieces.push(text);
@@ -208,6 +210,7 @@ test('a whole text and its stream are the same text, and both have a budget', as
   expect(pieces.join('')).toBe(whole.text);
   const budget = await stream.budget;
   expectToAddUp(budget);
+  expect(clientsOwn(budget)).toEqual(['encode', 'send', 'read', 'decode']);
   expect(budget.phases.filter(({ side }) => side === 'server').map(({ name }) => name)).toContain('prefill');
   expect(() => stream[Symbol.asyncIterator]()).toThrow('a generated stream can be read once');
 });
