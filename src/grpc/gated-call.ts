@@ -2,7 +2,6 @@
  * One call as the gate sees it: its HTTP/2 stream from the headers to the close, before and around grpc-js.
  *
  *   receiving --message and half-close--> handling --reply--> replying --stream closed--> gone
- *       |                                    |
  *       |                                    |                ^
  *       |                                    +--first message--> streaming --status--> replying
  *       |                                    |
@@ -11,7 +10,7 @@
  * A bidirectional call is streaming from its headers on. Made by the gate, found again by handlers through `gatedCall`. Owns the call's share of the byte budget, its deadline timer, and the
  * one way to end a call that grpc-js does not know of. Must not know a message's content.
  */
-import type { ServerHttp2Stream } from 'node:http2';
+import type { OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { constants, sensitiveHeaders } from 'node:http2';
 import { nowMs } from '../base/clock.js';
 import { type ErrorCode, ServeError } from '../base/errors.js';
@@ -33,6 +32,8 @@ const NO_FIELDS: BudgetFields = {};
  * every reply.
  */
 const NEVER_INDEXED = ['server-timing', 'traceresponse'];
+/** Shared: node:http2 copies what it is given. */
+const OK_TRAILERS = { 'grpc-status': 0, 'grpc-message': 'OK' };
 const NOTHING_ASKED = { arm: undefined, modelName: '', requestBytes: 0, responseBytes: 0 } as const;
 
 /** A server stream that may carry its call. */
@@ -229,6 +230,20 @@ export class GatedCall {
     if (serverTiming) fields['server-timing'] = timeline.serverTiming();
     if (this.trace !== undefined) fields.traceresponse = this.trace.traceresponse;
     return fields;
+  }
+
+  /** Trailers behind a reply that is OK. */
+  okTrailers(): OutgoingHttpHeaders {
+    const { timeline } = this;
+    if (this.trace !== undefined) return { ...OK_TRAILERS, ...this.budgetOf(timeline) };
+    if (!this.#owner.serverTiming) return OK_TRAILERS;
+    // One literal: the same fields spread from another object cost node:http2 a microsecond more.
+    return {
+      'grpc-status': 0,
+      'grpc-message': 'OK',
+      'server-timing': timeline.serverTiming(),
+      [sensitiveHeaders]: NEVER_INDEXED,
+    } as OutgoingHttpHeaders;
   }
 
   /** The caller's address without its port: whoever asks from there takes turns with others; '' when it has gone. */

@@ -196,6 +196,5 @@ export const REPLY_HEADERS = {
 
 /** Sends the trailers behind the last byte, as late as the budget is read. */
 function onWantTrailers(this: GatedStream): void {
-  const call = callOfStream(this)!;
-  this.sendTrailers({ 'grpc-status': 0, 'grpc-message': 'OK', ...call.budgetOf(call.timeline) });
+  this.sendTrailers(callOfStream(this)!.okTrailers());
 }
