@@ -61,6 +61,9 @@ interface Given {
   readonly quick?: boolean;
 }
 
+/** What client processes can do: 256 MB a request, callers with a connection each, beats of a clock. */
+const MOST = { sizes: 262_144, concurrency: 10_000, rate: 100_000 } as const;
+
 const ENCODINGS: readonly Encoding[] = ['rest_json', 'rest_binary', 'grpc_raw', 'grpc_typed'];
 
 /** Reads `argv` (what stands behind `bench`). Throws HelpAnswer, or BenchError naming option and value. */
@@ -93,8 +96,8 @@ export function parseCommandOptions(argv: readonly string[]): CommandOptions {
       ...numbers('rate', [], false).map((ratePerSecond): Load => ({ kind: 'open', ratePerSecond })),
     ],
     arms: armsOf(given, target),
-    msPerRound: positive('duration', given.duration, quick ? 0.4 : 1) * 1000,
-    rounds: whole('rounds', given.rounds, quick ? 2 : 5),
+    msPerRound: positive('duration', given.duration, quick ? 0.25 : 1) * 1000,
+    rounds: whole('rounds', given.rounds, quick ? 3 : 5),
     processes: whole('processes', given.processes, 1),
     prompt: given.prompt,
     out: given.out,
@@ -236,8 +239,12 @@ function namedShape(text: string): [string, number[]] {
   return [name, dims!.split(',').map(Number)];
 }
 
-function numberList(name: string, text: string, isWhole: boolean): number[] {
-  return text.split(',').map((part) => (isWhole ? whole(name, part, 0) : positive(name, part, 0)));
+function numberList(name: keyof typeof MOST, text: string, isWhole: boolean): number[] {
+  return text.split(',').map((part) => {
+    const value = isWhole ? whole(name, part, 0) : positive(name, part, 0);
+    if (value > MOST[name]) throw new BenchError(`option --${name}: ${quote(part)} is more than ${MOST[name]}`);
+    return value;
+  });
 }
 
 function positive(name: string, text: string | undefined, fallback: number): number {

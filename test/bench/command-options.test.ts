@@ -31,7 +31,7 @@ test('two addresses and a model are enough', () => {
 
 test('a quick run has fewer of everything that is not given', () => {
   const quick = parse(`${BOTH} --quick --rounds 7 --sizes 0.5`);
-  expect(quick).toMatchObject({ sizesKb: [0.5], rounds: 7, msPerRound: 400, quick: true });
+  expect(quick).toMatchObject({ sizesKb: [0.5], rounds: 7, msPerRound: 250, quick: true });
   expect(quick.loads).toHaveLength(2);
 });
 
@@ -89,6 +89,8 @@ test.each([
   [`${BOTH} --sizes 2,x`, 'option --sizes: "x" is not a number above 0'],
   [`${BOTH} --sizes 0`, 'option --sizes: "0" is not a number above 0'],
   [`${BOTH} --concurrency 1.5`, 'option --concurrency: "1.5" is not a whole number above 0'],
+  [`${BOTH} --sizes 2,1e9`, 'option --sizes: "1e9" is more than 262144'],
+  [`${BOTH} --concurrency 100000000`, 'option --concurrency: "100000000" is more than 10000'],
   [`${BOTH} --rounds -1`, 'option --rounds: "-1" is not a number above 0'],
   [`${BOTH} --input /no/such`, 'option --input: ENOENT'],
   [`${BOTH} --input f --sizes 2`, 'option --input: a request that is given has its shapes'],
