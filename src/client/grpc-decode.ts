@@ -28,6 +28,7 @@ export interface StreamMessage {
 /** Throws like {@link decodeInferResponse}. */
 export function decodeStreamResponse(message: Buffer): StreamMessage {
   return decoded(message, 'ModelStreamInferResponse', (reader) => {
+    if (isBareAnswer(reader)) return { error: '', answer: readResponse(reader) };
     let error = '';
     let answer: DecodedAnswer | undefined;
     while (reader.pos < reader.limit) {
@@ -42,6 +43,23 @@ export function decodeStreamResponse(message: Buffer): StreamMessage {
     return { error, answer };
   });
 }
+
+/** MLServer sends the answers of a stream without Triton's message around them, which has no field beyond the second. */
+function isBareAnswer(reader: WireReader): boolean {
+  const start = reader.pos;
+  let isBare = false;
+  while (!isBare && reader.pos < reader.limit) {
+    const tag = reader.tag();
+    isBare = tag === ID || tag === OUTPUTS;
+    reader.skip(tag);
+  }
+  reader.pos = start;
+  return isBare;
+}
+
+/** Tags of a ModelInferResponse. */
+const ID = 26;
+const OUTPUTS = 42;
 
 function decoded<T>(message: Buffer, name: string, read: (reader: WireReader) => T): T {
   try {
@@ -79,14 +97,14 @@ function readResponse(reader: WireReader): DecodedAnswer {
       case 18:
         version = reader.text();
         break;
-      case 26:
+      case ID:
         id = reader.text();
         break;
       case 34:
         parameters ??= {};
         readParameter(reader, parameters);
         break;
-      case 42:
+      case OUTPUTS:
         drafts.push(readOutput(reader));
         break;
       case 50:

@@ -163,6 +163,15 @@ test('a message of a stream has an error, an answer, or both', () => {
   });
 });
 
+test('an answer in a stream may come without a message around it, as MLServer sends it', () => {
+  const outputs = [{ name: 'y', datatype: 'INT8', shape: [2] }];
+  const bare = { model_name: 'm', model_version: 'v1', outputs, raw_output_contents: [Buffer.of(1, 2)] };
+  const answer = { model: 'm', version: 'v1', outputs: [{ name: 'y', data: Int8Array.of(1, 2) }] };
+  expect(decodeStreamResponse(message(bare))).toMatchObject({ error: '', answer });
+  expect(decodeStreamResponse(message({ model_name: 'm', id: '7' }))).toMatchObject({ error: '', answer: { id: '7' } });
+  expect(decodeStreamResponse(delimited(2, message(bare)))).toMatchObject({ error: '', answer });
+});
+
 test('every datatype but the two half floats has a field for typed contents', () => {
   expect(ALL.filter((datatype: Datatype) => !FIELD[datatype])).toEqual(['FP16', 'BF16']);
 });
