@@ -24,6 +24,9 @@ import type { Tracing } from './tracing/tracer.js';
 /** What the last spans get to reach their collector when the server stops. */
 const SPANS_FLUSH_MS = 2000;
 
+/** All has stopped, no thread runs any more, but an export of spans hangs and would hold the process. */
+let isHeldByExport = false;
+
 process.env.ORT_DISABLE_TELEMETRY = '1';
 guardStandardStreams();
 try {
@@ -35,9 +38,8 @@ try {
     const line =
       error instanceof ConfigError || error instanceof ServeError ? error.message : String((error as Error)?.stack);
     process.stderr.write(`tensorwire: ${line}\n`);
-    // No exit here: a worker may be inside ONNX Runtime. What was started is stopped by `serve`, then the process ends by itself.
-    process.exitCode = 1;
-    if (process.connected) process.disconnect();
+    // What was started is stopped by `serve`.
+    leave(1);
   }
 }
 
@@ -72,7 +74,7 @@ async function serve(config: Config): Promise<void> {
       await jsonPool.close();
       await loading.catch(() => undefined);
       await running.close();
-      await flushed;
+      isHeldByExport = (await flushed) === false;
     })());
 
   let loading: Promise<void> = Promise.resolve();
@@ -128,7 +130,7 @@ async function serve(config: Config): Promise<void> {
 /** Traces as OpenTelemetry's variables ask for; its code is loaded only then. */
 async function startTracing(log: RootLog): Promise<Tracing | undefined> {
   const version = packageVersion();
-  const { settings, warnings } = readTracingSettings(process.env, version);
+  const { settings, warnings } = readTracingSettings(process.env);
   for (const warning of warnings) log.warn({}, warning);
   if (settings === undefined) return undefined;
   const { createTracing } = await import('./tracing/tracer.js');
@@ -179,6 +181,13 @@ function startEngine(config: Config, log: RootLog, plan: Plan): RunningEngine {
   });
 }
 
+/** Lets the process end by itself: an exit while a worker is inside ONNX Runtime would abort. */
+function leave(exitCode: number): void {
+  process.exitCode = exitCode;
+  if (process.connected) process.disconnect();
+  if (isHeldByExport) process.exit();
+}
+
 function listenToStopSignals(log: RootLog, config: Config, stop: () => Promise<void>): void {
   let stopping = false;
   const graceful = (why: string) => {
@@ -188,13 +197,11 @@ function listenToStopSignals(log: RootLog, config: Config, stop: () => Promise<v
       () => {
         log.info({}, 'stopped');
         log.flush();
-        process.exitCode = 0;
-        if (process.connected) process.disconnect();
+        leave(0);
       },
       (error: unknown) => {
         log.error({ error }, 'stopping failed');
-        process.exitCode = 1;
-        if (process.connected) process.disconnect();
+        leave(1);
       },
     );
   };

@@ -126,6 +126,7 @@ const HOMES: Record<string, RegExp> = {
   '@grpc/proto-loader': /^src\/(grpc|client)\//,
   undici: /^src\/(client|bench)\//,
   '@opentelemetry/api': /^src\/(tracing|client)\//,
+  '@opentelemetry/core': /^src\/tracing\//,
   '@opentelemetry/sdk-trace': /^src\/tracing\//,
   '@opentelemetry/resources': /^src\/tracing\//,
   '@opentelemetry/exporter-trace-otlp-proto': /^src\/tracing\//,

@@ -3,39 +3,49 @@
  *
  *   server span ── receive ── decode ── queue ── batch (─ compute) ── encode ── send
  *
- * Made by `tracer.ts`, told by the front end how the request ended. The spans are written when they are exported, from the request's
+ * Made by `tracer.ts`, told by the front end how the request ended. The spans are made when the reply is out, from the request's
  * timeline: until then a trace is this object. Names and attributes are OpenTelemetry's semantic conventions, ours begin `tensorwire.`.
  */
+import { type Attributes, type SpanContext, SpanKind } from '@opentelemetry/api';
 import { nowMs } from '../base/clock.js';
 import { printable } from '../base/errors.js';
 import type { FinishedRequest } from '../engine/finished-request.js';
 import type { RequestTrace } from '../engine/request-trace.js';
 import type { BatchSpans } from './batch-spans.js';
-import type { AttributeValue, OtlpRequest, SpanLink } from './otlp-request.js';
+import type { CountedExporter } from './counted-exporter.js';
 import { grpcStatusNumber, isServerError } from './outcome.js';
-import type { Recorded } from './span-queue.js';
-import { type Step, stepsOf } from './steps.js';
-import { formatContext, newSpanId, type SpanId } from './trace-context.js';
+import type { SpanMaker } from './span-maker.js';
+import { stepsOf } from './steps.js';
 
 /** Where a span stands. */
-export interface TracePlace extends SpanLink {
-  /** Undefined where the request starts the trace. */
-  readonly parent: SpanId | undefined;
-  readonly tracestate: string;
+export interface TracePlace {
+  /** The caller's span; undefined where the request starts its trace. */
+  readonly parent: SpanContext | undefined;
+  /** What the request's span is going to be. */
+  readonly own: SpanContext;
   /** What is called: the gRPC method's full path, or the pattern of the REST route. */
-  readonly target: string;
+  readonly called: string;
 }
 
 export interface TraceOwner {
+  readonly maker: SpanMaker;
+  readonly exporter: CountedExporter;
   readonly batches: BatchSpans;
-  add(record: Recorded): void;
+}
+
+interface Ended {
+  readonly request: FinishedRequest;
+  readonly batch: SpanContext | undefined;
+  readonly endMs: number;
+  /** One of the requests of a stream: its span is the stream's child. */
+  readonly isMessage: boolean;
 }
 
 export class OpenTrace implements RequestTrace {
   readonly #place: TracePlace;
   readonly #owner: TraceOwner;
   #request: FinishedRequest | undefined;
-  #batch: SpanLink | undefined;
+  #batch: SpanContext | undefined;
 
   constructor(place: TracePlace, owner: TraceOwner) {
     this.#place = place;
@@ -43,127 +53,94 @@ export class OpenTrace implements RequestTrace {
   }
 
   get traceresponse(): string {
-    const { traceId, spanId, flags } = this.#place;
-    return formatContext(traceId, spanId, flags);
+    const { traceId, spanId } = this.#place.own;
+    return `00-${traceId}-${spanId}-01`;
   }
 
   message(request: FinishedRequest): void {
-    const { traceId, spanId, flags, tracestate, target } = this.#place;
-    const place = { traceId, spanId: newSpanId(), flags, parent: spanId, tracestate, target };
-    const batch = this.#join(request, place);
+    const { own, called } = this.#place;
+    const place = { parent: own, own: this.#owner.maker.newContext(own.traceId, own.traceState), called };
+    const batch = this.#join(request, place.own);
     const endMs = Math.max(request.timeline.encoded, request.timeline.firstByte);
-    this.#owner.add(new RequestSpans({ place, request, batch, endMs, isMessage: true }));
+    makeSpans(this.#owner, place, { request, batch, endMs, isMessage: true });
   }
 
   finished(request: FinishedRequest): void {
     this.#request = request;
-    this.#batch = this.#join(request, this.#place);
+    this.#batch = this.#join(request, this.#place.own);
   }
 
   closed(): void {
     const request = this.#request;
     if (request === undefined) return;
     this.#request = undefined;
-    this.#owner.add(
-      new RequestSpans({ place: this.#place, request, batch: this.#batch, endMs: nowMs(), isMessage: false }),
-    );
+    makeSpans(this.#owner, this.#place, { request, batch: this.#batch, endMs: nowMs(), isMessage: false });
   }
 
-  #join({ timeline, modelName }: FinishedRequest, place: TracePlace): SpanLink | undefined {
-    return this.#owner.batches.join(timeline, modelName, place);
+  #join({ timeline, modelName }: FinishedRequest, own: SpanContext): SpanContext | undefined {
+    return this.#owner.batches.join(timeline, modelName, own);
   }
 }
 
-interface Ended {
-  readonly place: TracePlace;
-  readonly request: FinishedRequest;
-  readonly batch: SpanLink | undefined;
-  readonly endMs: number;
-  /** One of the requests of a stream: its span is the stream's child. */
-  readonly isMessage: boolean;
-}
-
-/** A request that has ended, waiting for its export. */
-class RequestSpans implements Recorded {
-  readonly spans: number;
-  readonly #ended: Ended;
-  readonly #steps: readonly Step[];
-
-  constructor(ended: Ended) {
-    this.#ended = ended;
-    this.#steps = stepsOf(ended.request.timeline, ended.endMs);
-    this.spans = 1 + this.#steps.length;
-  }
-
-  writeTo(otlp: OtlpRequest): void {
-    const { place, request, batch, endMs, isMessage } = this.#ended;
-    const { traceId, flags, tracestate } = place;
-    const { firstByte } = request.timeline;
-    otlp.span({
-      ...place,
-      name: isMessage ? 'request' : nameOf(place.target, request),
-      kind: isMessage ? 'internal' : 'server',
-      isRemoteChild: !isMessage && place.parent !== undefined,
-      startMs: firstByte,
-      endMs: Math.max(firstByte, endMs),
-      attributes: attributesOf(place.target, request, isMessage),
-      isError: isServerError(request),
-    });
-    const ids: SpanId[] = [];
-    for (const { name, startMs, endMs, inside } of this.#steps) {
-      const spanId = newSpanId();
-      ids.push(spanId);
-      const parent = inside === undefined ? place.spanId : ids[inside]!;
-      const links = name === 'batch' && batch !== undefined ? [batch] : undefined;
-      otlp.span({
-        traceId,
-        spanId,
-        flags,
-        parent,
-        tracestate,
-        name,
-        kind: 'internal',
-        startMs,
-        endMs,
-        ...(links && { links }),
-      });
-    }
+/** The request's span and those of its steps, in this order; nothing where there is no room for all of them. */
+function makeSpans({ maker, exporter }: TraceOwner, place: TracePlace, ended: Ended): void {
+  const { parent, own, called } = place;
+  const { request, batch, endMs, isMessage } = ended;
+  const { firstByte } = request.timeline;
+  const steps = stepsOf(request.timeline, endMs);
+  if (!exporter.admit(1 + steps.length)) return;
+  maker.follow();
+  maker.add({
+    name: isMessage ? 'request' : nameOf(called, request),
+    context: own,
+    parent,
+    kind: isMessage ? SpanKind.INTERNAL : SpanKind.SERVER,
+    startMs: firstByte,
+    endMs: Math.max(firstByte, endMs),
+    attributes: attributesOf(called, request, isMessage),
+    isError: isServerError(request),
+  });
+  const contexts: SpanContext[] = [];
+  for (const { name, startMs, endMs, inside } of steps) {
+    const context = maker.newContext(own.traceId, own.traceState);
+    contexts.push(context);
+    const step = { name, context, parent: inside === undefined ? own : contexts[inside]!, startMs, endMs };
+    maker.add(name === 'batch' && batch !== undefined ? { ...step, links: [{ context: batch }] } : step);
   }
 }
 
-function nameOf(target: string, { protocol }: FinishedRequest): string {
-  return protocol === 'grpc' ? target.slice(1) : `POST ${routeOf(target)}`;
+function nameOf(called: string, { protocol }: FinishedRequest): string {
+  return protocol === 'grpc' ? called.slice(1) : `POST ${routeOf(called)}`;
 }
 
 /** `/v2/models/:model/infer` as OpenTelemetry writes it. */
-function routeOf(target: string): string {
-  return target.replace(/:(\w+)/g, '{$1}');
+function routeOf(called: string): string {
+  return called.replace(/:(\w+)/g, '{$1}');
 }
 
-function attributesOf(
-  target: string,
-  request: FinishedRequest,
-  isMessage: boolean,
-): (readonly [string, AttributeValue])[] {
+function attributesOf(called: string, request: FinishedRequest, isMessage: boolean): Attributes {
   const { protocol, status, arm, modelName, timeline, requestBytes, responseBytes } = request;
-  const attributes: (readonly [string, AttributeValue])[] = [];
+  const attributes: Attributes = {};
   if (protocol === 'grpc') {
-    const slash = target.lastIndexOf('/');
     if (!isMessage) {
-      attributes.push(['rpc.system', 'grpc'], ['rpc.service', target.slice(1, slash)]);
-      attributes.push(['rpc.method', target.slice(slash + 1)]);
+      const slash = called.lastIndexOf('/');
+      attributes['rpc.system'] = 'grpc';
+      attributes['rpc.service'] = called.slice(1, slash);
+      attributes['rpc.method'] = called.slice(slash + 1);
     }
-    attributes.push(['rpc.grpc.status_code', grpcStatusNumber(status)]);
+    attributes['rpc.grpc.status_code'] = grpcStatusNumber(status);
   } else {
-    attributes.push(['http.request.method', 'POST'], ['http.route', routeOf(target)]);
+    attributes['http.request.method'] = 'POST';
+    attributes['http.route'] = routeOf(called);
     // Nothing was answered: the client had gone.
-    if (status !== '499') attributes.push(['http.response.status_code', Number(status)]);
+    if (status !== '499') attributes['http.response.status_code'] = Number(status);
   }
-  if (isServerError(request)) attributes.push(['error.type', status]);
-  if (modelName !== '') attributes.push(['tensorwire.model', printable(modelName)]);
-  if (arm !== undefined) attributes.push(['tensorwire.arm', arm]);
-  if (timeline.batchSize > 0) attributes.push(['tensorwire.batch.size', timeline.batchSize]);
-  if (timeline.tokens > 0) attributes.push(['tensorwire.tokens', timeline.tokens]);
-  attributes.push(['tensorwire.request.bytes', requestBytes], ['tensorwire.response.bytes', responseBytes]);
+  if (isServerError(request)) attributes['error.type'] = status;
+  if (modelName !== '') attributes['tensorwire.model'] = printable(modelName);
+  if (arm !== undefined) attributes['tensorwire.arm'] = arm;
+  if (timeline.batchSize > 0) attributes['tensorwire.batch.size'] = timeline.batchSize;
+  if (timeline.tokens > 0) attributes['tensorwire.tokens'] = timeline.tokens;
+  attributes['tensorwire.request.bytes'] = requestBytes;
+  attributes['tensorwire.response.bytes'] = responseBytes;
   return attributes;
 }

@@ -1,26 +1,36 @@
 /**
- * Tracing as OpenTelemetry's environment variables ask for it: whether at all, which requests, and where to.
+ * Tracing as OpenTelemetry's environment variables ask for it: whether at all, which requests, and what of the rest can't be done.
  *
- * Called by the composition root with the environment. By the specification a variable that makes no sense is warned of and then as
- * if it were not set; where spans could then only go astray, tracing stays off. It never stops the start of the server.
+ * Called by the composition root with the environment. Reads what the SDK doesn't read, and looks at what it takes without a word: by the
+ * specification a variable that makes no sense is warned of and then as if it were not set; where spans could then only go astray,
+ * tracing stays off. It never stops the start of the server, and loads nothing of the SDK.
  */
-import { readFileSync } from 'node:fs';
-import type { Attributes } from './otlp-request.js';
-import type { OtlpTarget } from './otlp-sender.js';
-import { parsePairs, resourceAttributes } from './resource.js';
-import type { Sampling } from './sampler.js';
+import { accessSync, constants } from 'node:fs';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+export interface Sampling {
+  /** Of traces that are decided here, 0 to 1. */
+  readonly ratio: number;
+  /** Whether a caller's own decision is followed. */
+  readonly parentBased: boolean;
+}
+
+/** Options of the SDK's `BatchSpanProcessor`. */
+export interface QueueSettings {
+  readonly scheduledDelayMillis: number;
+  readonly exportTimeoutMillis: number;
+  readonly maxQueueSize: number;
+  readonly maxExportBatchSize: number;
+}
+
 export interface TracingSettings {
-  readonly target: OtlpTarget;
   readonly sampling: Sampling;
   /** Whether the caller's `traceparent` is read. */
   readonly readsContext: boolean;
-  readonly resource: Attributes;
-  readonly scheduleDelayMs: number;
-  readonly maxQueueSize: number;
-  readonly maxExportBatchSize: number;
+  readonly queue: QueueSettings;
+  /** Whether the environment has attributes for the resource: the SDK reads them, but says nothing of those it can't. */
+  readonly hasAttributes: boolean;
 }
 
 export interface ReadSettings {
@@ -30,30 +40,22 @@ export interface ReadSettings {
   readonly warnings: readonly string[];
 }
 
-const DEFAULT_ENDPOINT = 'http://localhost:4318';
-
-/** Reads the environment; `version` is the server's. */
-export function readTracingSettings(env: Environment, version: string): ReadSettings {
+export function readTracingSettings(env: Environment): ReadSettings {
   const reader = new Reader(env);
   const { warnings } = reader;
-  if (!isWanted(reader)) return { settings: undefined, warnings };
-  const target = readTarget(reader);
-  if (target === undefined) return { settings: undefined, warnings };
-  const maxQueueSize = reader.number('OTEL_BSP_MAX_QUEUE_SIZE', 2048, 1);
-  const settings: TracingSettings = {
-    target: { ...target, headers: { 'user-agent': `tensorwire/${version}`, ...target.headers } },
+  if (!isWanted(reader) || !hasTarget(reader)) return { settings: undefined, warnings };
+  checkHeaders(reader);
+  const settings = {
     sampling: readSampling(reader),
     readsContext: readsContext(reader),
-    resource: resourceAttributes(reader, version),
-    scheduleDelayMs: reader.number('OTEL_BSP_SCHEDULE_DELAY', 5000, 0),
-    maxQueueSize,
-    maxExportBatchSize: Math.min(maxQueueSize, reader.number('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', 512, 1)),
+    queue: readQueue(reader),
+    hasAttributes: reader.text('OTEL_RESOURCE_ATTRIBUTES') !== undefined,
   };
   return { settings, warnings };
 }
 
 /** Looks variables up; empty ones count as not set. */
-export class Reader {
+class Reader {
   readonly warnings: string[] = [];
   readonly #env: Environment;
 
@@ -103,80 +105,63 @@ function isWanted(reader: Reader): boolean {
   return exporters.includes('otlp');
 }
 
-function readTarget(reader: Reader): OtlpTarget | undefined {
+/** Whether the SDK's exporter is going to find its collector; it would look for it elsewhere, or say nothing, where it can't. */
+function hasTarget(reader: Reader): boolean {
   const OFF = 'tracing stays off';
   const protocol = reader.otlp('PROTOCOL');
   if (protocol?.text === 'grpc') {
     // Its port is another one, where HTTP is not understood.
-    return void reader.wrong(protocol.name, protocol.text, 'http/protobuf', OFF);
+    reader.wrong(protocol.name, protocol.text, 'http/protobuf', OFF);
+    return false;
   }
   if (protocol !== undefined && protocol.text !== 'http/protobuf') {
     reader.wrong(protocol.name, protocol.text, 'http/protobuf', 'http/protobuf is used');
   }
-  const url = readUrl(reader);
-  if (url === undefined) return undefined;
-  const files: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {};
-  for (const [part, rest] of [
-    ['ca', 'CERTIFICATE'],
-    ['cert', 'CLIENT_CERTIFICATE'],
-    ['key', 'CLIENT_KEY'],
-  ] as const) {
+  const endpoint = reader.otlp('ENDPOINT');
+  if (endpoint !== undefined && (!/^https?:/i.test(endpoint.text) || !URL.canParse(endpoint.text))) {
+    reader.wrong(endpoint.name, endpoint.text, 'a URL that begins http:// or https://', OFF);
+    return false;
+  }
+  for (const rest of ['CERTIFICATE', 'CLIENT_CERTIFICATE', 'CLIENT_KEY']) {
     const file = reader.otlp(rest);
     if (file === undefined) continue;
     try {
-      files[part] = readFileSync(file.text);
+      accessSync(file.text, constants.R_OK);
     } catch (error) {
       const reason = (error as NodeJS.ErrnoException).code ?? 'unreadable';
-      return void reader.wrong(file.name, file.text, `a file that can be read (${reason})`, OFF);
+      reader.wrong(file.name, file.text, `a file that can be read (${reason})`, OFF);
+      return false;
     }
   }
-  const compression = reader.otlp('COMPRESSION');
-  if (compression !== undefined && compression.text !== 'gzip' && compression.text !== 'none') {
-    reader.wrong(compression.name, compression.text, 'gzip or none', 'nothing is compressed');
-  }
-  const timeout = reader.otlp('TIMEOUT');
-  return {
-    url,
-    headers: {
-      ...readHeaders(reader, 'OTEL_EXPORTER_OTLP_HEADERS'),
-      ...readHeaders(reader, 'OTEL_EXPORTER_OTLP_TRACES_HEADERS'),
-    },
-    timeoutMs: timeout === undefined ? 10_000 : reader.number(timeout.name, 10_000, 1),
-    gzip: compression?.text === 'gzip',
-    ...files,
-  };
+  return true;
 }
 
-function readUrl(reader: Reader): URL | undefined {
-  const found = reader.otlp('ENDPOINT') ?? { name: 'OTEL_EXPORTER_OTLP_ENDPOINT', text: DEFAULT_ENDPOINT };
-  let url: URL | undefined;
+/** The SDK passes over what is no header without a word. Their values may be secrets: none is told. */
+function checkHeaders(reader: Reader): void {
+  for (const name of ['OTEL_EXPORTER_OTLP_HEADERS', 'OTEL_EXPORTER_OTLP_TRACES_HEADERS']) {
+    const headers = reader.text(name)?.split(',') ?? [];
+    if (headers.every((header) => header.trim() === '' || isHeader(header))) continue;
+    reader.warnings.push(`${name} is no list of key=value pairs: what is of another form is not sent`);
+  }
+}
+
+function isHeader(text: string): boolean {
   try {
-    url = new URL(found.text);
+    return /^\s*[\w!#$%&'*+.^`|~-]+\s*=[\t -~]+$/.test(decodeURIComponent(text));
   } catch {
-    // Said below.
+    // A percent sign that stands for nothing.
+    return false;
   }
-  if (url === undefined || !/^https?:$/.test(url.protocol)) {
-    reader.wrong(found.name, found.text, 'a URL that begins http:// or https://', 'tracing stays off');
-    return undefined;
-  }
-  // The one for traces is the whole address, the other one is where each signal's path begins.
-  if (found.name === 'OTEL_EXPORTER_OTLP_ENDPOINT') url.pathname = `${url.pathname.replace(/\/$/, '')}/v1/traces`;
-  return url;
 }
 
-function readHeaders(reader: Reader, name: string): Record<string, string> {
-  const text = reader.text(name);
-  if (text === undefined) return {};
-  const pairs = parsePairs(text);
-  // Their values may be secrets: none is told.
-  if (
-    pairs === undefined ||
-    pairs.some(([key, value]) => !/^[\w!#$%&'*+.^`|~-]+$/.test(key) || /[^\t -~]/.test(value))
-  ) {
-    reader.warnings.push(`${name} is no list of key=value pairs: no header is taken from it`);
-    return {};
-  }
-  return Object.fromEntries(pairs.map(([key, value]) => [key.toLowerCase(), value]));
+function readQueue(reader: Reader): QueueSettings {
+  const maxQueueSize = reader.number('OTEL_BSP_MAX_QUEUE_SIZE', 2048, 1);
+  return {
+    scheduledDelayMillis: reader.number('OTEL_BSP_SCHEDULE_DELAY', 5000, 0),
+    exportTimeoutMillis: reader.number('OTEL_BSP_EXPORT_TIMEOUT', 30_000, 1),
+    maxQueueSize,
+    maxExportBatchSize: Math.min(maxQueueSize, reader.number('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', 512, 1)),
+  };
 }
 
 const SAMPLERS: Readonly<Record<string, { parentBased: boolean; ratio: number | undefined }>> = {

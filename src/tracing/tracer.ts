@@ -1,78 +1,130 @@
 /**
- * Tracing, put together: decides at a request's head whether it is traced, and sees its spans to the collector.
+ * Tracing, put together of OpenTelemetry's SDK: decides at a request's head whether it is traced, and sees its spans to the collector.
  *
- *   front end ─ start ─▶ OpenTrace ─ closed ─▶ SpanQueue ─▶ OtlpRequest ─▶ OtlpSender ─▶ collector
+ *   front end ─ start ─▶ OpenTrace ─ closed ─▶ SpanMaker ─▶ BatchSpanProcessor ─▶ CountedExporter ─▶ OTLPTraceExporter ─▶ collector
  *                            └─ join ─▶ BatchSpans ─▶┘
  *
- * Made by the composition root when the environment asks for it (`settings.ts`). Owns all of the above until `close`.
+ * Made by the composition root when the environment asks for it (`settings.ts`), and loaded only then. Owns all of the above until
+ * `close`. The SDK reads the variables of the exporter and of the resource itself, from the process's environment.
  */
+import { type Context, ROOT_CONTEXT, SpanKind, type TextMapGetter, trace } from '@opentelemetry/api';
+import { W3CTraceContextPropagator } from '@opentelemetry/core';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
+import {
+  defaultResource,
+  detectResources,
+  type Resource,
+  resourceAttributesEnvDetector,
+  resourceFromAttributes,
+  serviceInstanceIdDetector,
+  serviceNameEnvDetector,
+} from '@opentelemetry/resources';
+import {
+  AlwaysOffSampler,
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  type Sampler,
+  SamplingDecision,
+  TraceIdRatioBasedSampler,
+} from '@opentelemetry/sdk-trace';
 import type { Log } from '../base/log.js';
 import type { Metrics } from '../base/metrics.js';
 import type { RequestTrace, Tracer } from '../engine/request-trace.js';
 import { BatchSpans } from './batch-spans.js';
-import { OpenTrace, type TraceOwner } from './open-trace.js';
-import { OtlpRequest } from './otlp-request.js';
-import { OtlpSender } from './otlp-sender.js';
-import { Sampler } from './sampler.js';
-import type { TracingSettings } from './settings.js';
-import { SpanQueue } from './span-queue.js';
-import { newSpanId, parseTraceparent, parseTracestate, RANDOM, randomWord, SAMPLED } from './trace-context.js';
+import { CountedExporter } from './counted-exporter.js';
+import { OpenTrace } from './open-trace.js';
+import { SdkLog } from './sdk-log.js';
+import type { Sampling, TracingSettings } from './settings.js';
+import { SpanMaker } from './span-maker.js';
 
 export interface Tracing extends Tracer {
   /** Shows what became of the spans. */
   register(metrics: Metrics): void;
-  /** Sends what waits, for at most this long; then nothing is under way any more. After the last request has ended. */
-  close(boundMs: number): Promise<void>;
+  /**
+   * Sends what waits, for at most this long. After the last request has ended. False where an export was still under way: the SDK can't
+   * end it, and until it fails by itself it holds the process.
+   */
+  close(boundMs: number): Promise<boolean>;
 }
 
 export function createTracing(settings: TracingSettings, { log, version }: { log: Log; version: string }): Tracing {
-  const { sampling, readsContext, target } = settings;
-  const sampler = new Sampler(sampling);
-  const queue = new SpanQueue({
-    ...settings,
-    request: new OtlpRequest(settings.resource, version),
-    sender: new OtlpSender(target),
+  const { sampling, readsContext, queue } = settings;
+  const sdkLog = new SdkLog(log);
+  sdkLog.listen();
+  const exporter = new CountedExporter({
+    exporter: new OTLPTraceExporter({ userAgent: `tensorwire/${version}` }),
+    maxQueueSize: queue.maxQueueSize,
+    takeRejected: () => sdkLog.takeRejected(),
     log,
   });
-  const batches = new BatchSpans((batch) => queue.add(batch));
-  const owner: TraceOwner = { batches, add: (record) => queue.add(record) };
+  const processor = new BatchSpanProcessor({ ...queue, exporter });
+  const maker = new SpanMaker({ resource: resourceOf(settings, version, log), processor, version });
+  const batches = new BatchSpans(maker, exporter);
+  const owner = { maker, exporter, batches };
+  const sampler = samplerOf(sampling);
 
   return {
     start(called, traceparent, tracestate): RequestTrace | undefined {
-      const parent = readsContext ? parseTraceparent(traceparent) : undefined;
-      if (parent !== undefined) {
-        if (!sampler.child(parent)) return undefined;
-        const place = {
-          traceId: parent.traceId,
-          spanId: newSpanId(),
-          flags: parent.flags | SAMPLED,
-          parent: parent.spanId,
-          tracestate: parseTracestate(tracestate),
-          target: called,
-        };
-        return new OpenTrace(place, owner);
-      }
-      const high = randomWord();
-      const low = randomWord();
-      if (!sampler.root(high, low)) return undefined;
-      const traceId = [randomWord() || 1, randomWord(), high, low] as const;
-      const place = { traceId, spanId: newSpanId(), flags: SAMPLED | RANDOM, parent: undefined, tracestate: '' };
-      return new OpenTrace({ ...place, target: called }, owner);
+      const parent = readsContext && traceparent !== undefined ? contextOf(traceparent, tracestate) : ROOT_CONTEXT;
+      const caller = trace.getSpanContext(parent);
+      const traceId = caller?.traceId ?? maker.newTraceId();
+      const { decision } = sampler.shouldSample(parent, traceId, called, SpanKind.SERVER, {}, []);
+      if (decision !== SamplingDecision.RECORD_AND_SAMPLED) return undefined;
+      return new OpenTrace({ parent: caller, own: maker.newContext(traceId, caller?.traceState), called }, owner);
     },
 
     register(metrics) {
       metrics.counter({ name: 'tensorwire_spans_exported_total', help: 'Spans that the collector has taken' }, () => [
-        [{}, queue.exported],
+        [{}, exporter.exported],
       ]);
       metrics.counter(
         { name: 'tensorwire_spans_dropped_total', help: 'Spans that no collector has, and why', labels: ['reason'] },
-        () => Object.entries(queue.dropped).map(([reason, count]) => [{ reason }, count] as const),
+        () => Object.entries(exporter.dropped).map(([reason, count]) => [{ reason }, count] as const),
       );
     },
 
-    close(boundMs) {
+    async close(boundMs) {
       batches.flush();
-      return queue.close(boundMs);
+      let timer: NodeJS.Timeout | undefined;
+      const bound = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, boundMs);
+      });
+      await Promise.race([processor.shutdown().catch(() => undefined), bound]);
+      clearTimeout(timer);
+      return exporter.giveUp();
     },
   };
+}
+
+function samplerOf({ ratio, parentBased }: Sampling): Sampler {
+  const root =
+    ratio === 1 ? new AlwaysOnSampler() : ratio === 0 ? new AlwaysOffSampler() : new TraceIdRatioBasedSampler(ratio);
+  return parentBased ? new ParentBasedSampler({ root }) : root;
+}
+
+/** Whose spans these are; what the environment says wins. */
+function resourceOf({ hasAttributes }: TracingSettings, version: string, log: Log): Resource {
+  if (hasAttributes && Object.keys(resourceAttributesEnvDetector.detect().attributes ?? {}).length === 0) {
+    const expected = 'a list of key=value pairs, percent-encoded and of at most 255 characters each';
+    log.warn({}, `OTEL_RESOURCE_ATTRIBUTES is not ${expected}: nothing is taken from it`);
+  }
+  const detectors = [serviceInstanceIdDetector, resourceAttributesEnvDetector, serviceNameEnvDetector];
+  return defaultResource()
+    .merge(resourceFromAttributes({ 'service.name': 'tensorwire', 'service.version': version }))
+    .merge(detectResources({ detectors }));
+}
+
+const PROPAGATOR = new W3CTraceContextPropagator();
+const HEADERS: TextMapGetter<Readonly<Record<string, unknown>>> = {
+  get(headers, name) {
+    const value = headers[name];
+    return typeof value === 'string' ? value : undefined;
+  },
+  keys: (headers) => Object.keys(headers),
+};
+
+/** The caller's span; none for anything that is not a valid `traceparent`. */
+function contextOf(traceparent: unknown, tracestate: unknown): Context {
+  return PROPAGATOR.extract(ROOT_CONTEXT, { traceparent, tracestate }, HEADERS);
 }

@@ -249,7 +249,7 @@ test.each([undefined, 'nonsense', PARENT.toUpperCase(), `${PARENT}, ${PARENT}`, 
     const { error, trailer } = await grpc(traceparent);
     expect(error).toBeNull();
     for (const told of [response.headers.get('traceresponse')!, trailer!.get('traceresponse')[0] as string]) {
-      const [, traceId, spanId] = /^00-([0-9a-f]{32})-([0-9a-f]{16})-03$/.exec(told)!;
+      const [, traceId, spanId] = /^00-([0-9a-f]{32})-([0-9a-f]{16})-01$/.exec(told)!;
       expect(traceId).not.toBe(TRACE);
       const [root] = await spansOf(traceId!);
       expect(root).toMatchObject({ spanId, parentSpanId: '', traceState: '' });
@@ -299,6 +299,23 @@ describe('a server of its own', () => {
     expect(await counts(own)).toEqual({});
   });
 
+  test.each([
+    ['off', {}],
+    ['on', { OTEL_TRACES_EXPORTER: 'otlp', OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9' }],
+  ])("has OpenTelemetry's SDK loaded only where it traces: %s", async (how, env) => {
+    // prom-client brings the API along.
+    const hook = `import { registerHooks } from 'node:module';
+      registerHooks({ load(url, context, next) {
+        if (/@opentelemetry.(?!api)/.test(url)) process.stderr.write('loaded ' + url + '\\n');
+        return next(url, context);
+      } });`;
+    const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(hook)}`;
+    own = await startServer({ repository, env: { ...env, NODE_OPTIONS } });
+    await own.waitFor(/^ +identity +1 +READY$/m);
+    expect(/loaded .*@opentelemetry.sdk-trace/.test(own.stderr)).toBe(how === 'on');
+    expect(/loaded .*@opentelemetry/.test(own.stderr)).toBe(how === 'on');
+  });
+
   test('traces nothing where the SDK is disabled, whatever else is set', async () => {
     const nobodys = await startCollector();
     own = await start({ OTEL_SDK_DISABLED: 'true', OTEL_EXPORTER_OTLP_ENDPOINT: nobodys.endpoint });
@@ -337,7 +354,9 @@ describe('a server of its own', () => {
 
   test('serves on and stops in time with a collector that hangs, and counts what it dropped', async () => {
     collector.answer(() => undefined);
-    own = await start({ OTEL_BSP_MAX_QUEUE_SIZE: '16', OTEL_BSP_MAX_EXPORT_BATCH_SIZE: '8' });
+    // An export would hold the process for longer than the launcher waits.
+    const forEver = { OTEL_EXPORTER_OTLP_TIMEOUT: '3600000', OTEL_BSP_EXPORT_TIMEOUT: '3600000' };
+    own = await start({ ...forEver, OTEL_BSP_MAX_QUEUE_SIZE: '16', OTEL_BSP_MAX_EXPORT_BATCH_SIZE: '8' });
     await own.waitFor(/^ +identity +1 +READY$/m);
     for (let i = 0; i < 20; i++) expect((await rest(undefined, 'identity', own)).status).toBe(200);
     await expect.poll(async () => (await counts(own!)).queue_full).toBeGreaterThanOrEqual(8 * (20 - 3));

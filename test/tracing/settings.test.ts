@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { readTracingSettings } from '../../src/tracing/settings.js';
 
 const ON = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' };
-const read = (env: Record<string, string>) => readTracingSettings(env, '1.2.3');
+const read = (env: Record<string, string>) => readTracingSettings(env);
 const settings = (env: Record<string, string> = {}) => read({ ...ON, ...env }).settings!;
 
 describe('whether at all', () => {
@@ -46,46 +46,14 @@ describe('whether at all', () => {
   });
 });
 
-describe('where to', () => {
-  test.each([
-    ['http://c:4318', 'http://c:4318/v1/traces'],
-    ['http://c:4318/', 'http://c:4318/v1/traces'],
-    ['https://c/otlp/', 'https://c/otlp/v1/traces'],
-  ])('below the endpoint %s traces have their path', (endpoint, url) => {
-    expect(settings({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }).target.url.href).toBe(url);
-  });
-
-  test('an endpoint of traces is taken as it is, before the one for all', () => {
-    expect(settings({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://t/own' }).target.url.href).toBe('http://t/own');
-  });
-
-  test('without any the collector is on this machine', () => {
-    expect(read({ OTEL_TRACES_EXPORTER: 'otlp' }).settings!.target.url.href).toBe('http://localhost:4318/v1/traces');
-  });
-
-  test('headers of traces win over those for all, values are percent-decoded', () => {
-    const { headers } = settings({
-      OTEL_EXPORTER_OTLP_HEADERS: 'a=1,Authorization=Basic%20eA%3D%3D',
-      OTEL_EXPORTER_OTLP_TRACES_HEADERS: 'a=2',
-    }).target;
-    expect(headers).toEqual({ 'user-agent': 'tensorwire/1.2.3', authorization: 'Basic eA==', a: '2' });
-  });
-
-  test('headers that are none are passed over without telling their secrets', () => {
-    const { settings: read1, warnings } = read({ ...ON, OTEL_EXPORTER_OTLP_HEADERS: 'token%zz=secret' });
-    expect(read1!.target.headers).toEqual({ 'user-agent': 'tensorwire/1.2.3' });
-    expect(warnings).toEqual(['OTEL_EXPORTER_OTLP_HEADERS is no list of key=value pairs: no header is taken from it']);
-    expect(read({ ...ON, OTEL_EXPORTER_OTLP_HEADERS: 'a=line%0Abreak' }).warnings).toHaveLength(1);
-  });
-
-  test('timeout and compression are read, for traces before those for all', () => {
-    const { timeoutMs, gzip } = settings({
-      OTEL_EXPORTER_OTLP_TIMEOUT: '1',
-      OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: '2500',
-      OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip',
-    }).target;
-    expect({ timeoutMs, gzip }).toEqual({ timeoutMs: 2500, gzip: true });
-  });
+test('headers that are none are warned of without telling their secrets', () => {
+  const warning = 'OTEL_EXPORTER_OTLP_HEADERS is no list of key=value pairs: what is of another form is not sent';
+  for (const headers of ['token%zz=secret', 'secret', 'a=line%0Abreak', 'a b=secret']) {
+    const { settings: found, warnings } = read({ ...ON, OTEL_EXPORTER_OTLP_HEADERS: headers });
+    expect(found).toBeDefined();
+    expect(warnings).toEqual([warning]);
+  }
+  expect(read({ ...ON, OTEL_EXPORTER_OTLP_HEADERS: 'a=1, Authorization = Basic%20eA%3D%3D,' }).warnings).toEqual([]);
 });
 
 describe('which and how many', () => {
@@ -117,24 +85,29 @@ describe('which and how many', () => {
       /^OTEL_BSP_MAX_QUEUE_SIZE is '-1', expected a whole number from 1: 2048 is used$/,
     ],
     [{ OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' }, /: http\/protobuf is used$/],
-    [{ OTEL_EXPORTER_OTLP_COMPRESSION: 'br' }, /^OTEL_EXPORTER_OTLP_COMPRESSION is 'br', expected gzip or none/],
     [{ OTEL_PROPAGATORS: 'b3' }, /^OTEL_PROPAGATORS is 'b3'/],
-    [{ OTEL_RESOURCE_ATTRIBUTES: 'novalue' }, /^OTEL_RESOURCE_ATTRIBUTES is no list/],
   ])('%j is warned of, and tracing goes on', (env, warning) => {
     const { settings: found, warnings } = read({ ...ON, ...(env as unknown as Record<string, string>) });
     expect(found).toBeDefined();
     expect(warnings).toEqual([expect.stringMatching(warning)]);
   });
 
-  test('a batch is never larger than the queue', () => {
-    const { maxQueueSize, maxExportBatchSize, scheduleDelayMs } = settings({
-      OTEL_BSP_MAX_QUEUE_SIZE: '100',
-      OTEL_BSP_SCHEDULE_DELAY: '200',
+  test("the queue has OpenTelemetry's defaults", () => {
+    expect(settings().queue).toEqual({
+      scheduledDelayMillis: 5000,
+      exportTimeoutMillis: 30_000,
+      maxQueueSize: 2048,
+      maxExportBatchSize: 512,
     });
-    expect({ maxQueueSize, maxExportBatchSize, scheduleDelayMs }).toEqual({
+  });
+
+  test('a batch is never larger than the queue', () => {
+    const env = { OTEL_BSP_MAX_QUEUE_SIZE: '100', OTEL_BSP_SCHEDULE_DELAY: '200', OTEL_BSP_EXPORT_TIMEOUT: '300' };
+    expect(settings(env).queue).toEqual({
+      scheduledDelayMillis: 200,
+      exportTimeoutMillis: 300,
       maxQueueSize: 100,
       maxExportBatchSize: 100,
-      scheduleDelayMs: 200,
     });
   });
 
@@ -143,17 +116,4 @@ describe('which and how many', () => {
     expect(settings({ OTEL_PROPAGATORS: 'baggage,tracecontext' }).readsContext).toBe(true);
     expect(settings({ OTEL_PROPAGATORS: 'none' }).readsContext).toBe(false);
   });
-});
-
-test("the service's name and attributes come from the environment, the name's own variable first", () => {
-  const named = Object.fromEntries(
-    settings({ OTEL_RESOURCE_ATTRIBUTES: 'service.name=x,deployment.environment=a%2Cb', OTEL_SERVICE_NAME: 'vision' })
-      .resource,
-  );
-  expect(named).toMatchObject({
-    'service.name': 'vision',
-    'service.version': '1.2.3',
-    'deployment.environment': 'a,b',
-  });
-  expect(Object.fromEntries(settings().resource)['service.name']).toBe('tensorwire');
 });

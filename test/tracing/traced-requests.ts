@@ -3,7 +3,7 @@
  *
  * Used by the tests of tracing, one `startTracing` a file: what it starts ends with the test.
  */
-import { afterEach, beforeEach, expect } from 'vitest';
+import { afterEach, beforeEach, expect, vi } from 'vitest';
 import { nowMs } from '../../src/base/clock.js';
 import type { Log } from '../../src/base/log.js';
 import { Metrics } from '../../src/base/metrics.js';
@@ -32,11 +32,12 @@ export function useCollector(): void {
 }
 
 /** Tracing as these variables ask for it, what it logs, and its counts as Prometheus gets them. */
-export function start(env: Record<string, string> = {}) {
-  const read = readTracingSettings({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint, ...env }, '1.2.3');
+export function start(more: Record<string, string> = {}) {
+  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint, ...more };
+  const read = readTracingSettings(env);
   expect(read.warnings).toEqual([]);
-  const lines: { level: string; message: string }[] = [];
-  const said = (level: string) => (_fields: object, message: string) => void lines.push({ level, message });
+  const lines: { level: string; message: string; fields: object }[] = [];
+  const said = (level: string) => (fields: object, message: string) => void lines.push({ level, message, fields });
   const log: Log = {
     trace: said('trace'),
     debug: said('debug'),
@@ -45,7 +46,10 @@ export function start(env: Record<string, string> = {}) {
     error: said('error'),
     child: () => log,
   };
+  // The SDK reads its part of the variables when it is made.
+  for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
   const tracing = createTracing(read.settings!, { log, version: '1.2.3' });
+  vi.unstubAllEnvs();
   open.push(tracing);
   return { tracing, lines, counts: () => countsOf(tracing) };
 }
