@@ -192,12 +192,14 @@ class EmbeddingsRun {
   }
 
   /**
-   * The timeline of the input that was answered last, but in the queue from when the first was: what waited here for the others had
-   * nothing else to wait for.
+   * The timeline of the input that was answered last, but in the queue from when the first was (what waited here for the others had
+   * nothing else to wait for), and with the bytes of all.
    */
   #merged(last: Timeline): Timeline {
     if (this.#firstAdmitted < Infinity) last.admitted = this.#firstAdmitted;
     if (this.#firstQueued < Infinity) last.queued = this.#firstQueued;
+    last.inputBytes = this.#options.request.data.length;
+    last.outputBytes = this.#vectors.byteLength;
     return last;
   }
 }

@@ -8,6 +8,7 @@ import OpenAI, {
   UnprocessableEntityError,
 } from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { Timeline } from '../../src/base/timeline.js';
 import { INFLIGHT_INPUTS } from '../../src/rest/openai-embeddings-run.js';
 import { EmbeddingEngine, unit, vectorOf } from './embedding-engine.js';
 import { type FrontEnd, startFrontEnd } from './front-end.js';
@@ -320,7 +321,7 @@ describe('embeddings', () => {
   });
 
   test('the budget adds up from the first byte to the reply, with the queue from when the first input was in it', async () => {
-    const timelines: { admitted: number; queued: number; scattered: number; encoded: number }[] = [];
+    const timelines: Pick<Timeline, 'queued' | 'encoded' | 'inputBytes' | 'outputBytes'>[] = [];
     const own = await startFrontEnd({ engine, onFinished: ({ timeline }) => timelines.push({ ...timeline }) });
     const response = await own.post('/v1/embeddings', JSON.stringify({ model: 'embed', input: ['a', 'b', 'c'] }));
     const timing = response.headers.get('server-timing')!;
@@ -344,6 +345,8 @@ describe('embeddings', () => {
     const [first] = engine.seen;
     expect(timelines).toHaveLength(1);
     expect(timelines[0]).toMatchObject({ queued: first!.timeline.queued });
+    // Of all three: letters behind their lengths, vectors of four.
+    expect(timelines[0]).toMatchObject({ inputBytes: 3 * (4 + 1), outputBytes: 3 * 4 * 4 });
     expect(timelines[0]!.encoded).toBeGreaterThan(0);
     expect(own.budget.used).toBe(0);
   });
