@@ -100,7 +100,7 @@ export const LATENCY_CLAIMS: readonly Claim[] = [
     claim: "gRPC's p99 stays close to its median, REST's is driven up by the jitter of serialization.",
     article: 'gRPC close to p50, REST jittery',
     section: BENCHMARK,
-    how: 'p99 over p50, the median over all cells with one caller. gRPC raw must stay below 1.5 (the article calls 1.2 good and 2 bad), REST JSON must be above 2 and above gRPC.',
+    how: 'p99 over p50, the median over all cells with one caller and at least 100 requests. gRPC raw must stay below 1.5 (the article calls 1.2 good and 2 bad), REST JSON must be above 2 and above gRPC.',
     judge: (results) => {
       const [grpc, rest] = [spread(results, 'grpc_raw'), spread(results, 'rest_json')];
       if (grpc === undefined || rest === undefined) return NOT_MEASURED;
@@ -119,7 +119,7 @@ export const LATENCY_CLAIMS: readonly Claim[] = [
     claim: 'A p99 of five to ten times the median is a sign of the varying time that JSON takes.',
     article: '5-10x',
     section: 'Production Observability: Measuring What Matters',
-    how: 'The largest p99 over p50 of REST JSON in the cells with one caller, whose requests are all alike. JSON is the cause if it reaches 5 and gRPC raw does not.',
+    how: 'The largest p99 over p50 of REST JSON in the cells with one caller and at least 100 requests, all alike. JSON is the cause if it reaches 5 and gRPC raw does not.',
     judge: (results) => {
       const [grpc, rest] = [spreads(results, 'grpc_raw'), spreads(results, 'rest_json')];
       if (grpc.length === 0 || rest.length === 0) return NOT_MEASURED;
@@ -164,10 +164,15 @@ function binaryRemark(results: BenchResults, keys: readonly CellKey[]): string |
   return `REST with binary tensors: ${text} times gRPC's latency.${Math.max(...ratios) <= 1.5 ? ' What makes REST slow is JSON, not HTTP.' : ''}`;
 }
 
-/** p99 over p50 of every cell with one caller. */
+/** Below it a p99 is the slowest request, and says more of the machine than of an arm. */
+const REQUESTS_FOR_P99 = 100;
+
+/** p99 over p50 of every cell with one caller and enough requests. */
 function spreads(results: BenchResults, encoding: Encoding): number[] {
   return MODELS.flatMap((model) => SIZES_KB.map((kb) => cellOf(results, { model, kb }, encoding)))
-    .map((cell) => cell && quotient(cell.p99Ms.value, cell.p50Ms.value))
+    .map((cell) =>
+      cell && cell.requests >= REQUESTS_FOR_P99 ? quotient(cell.p99Ms.value, cell.p50Ms.value) : undefined,
+    )
     .filter((ratio) => ratio !== undefined);
 }
 

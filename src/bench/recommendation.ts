@@ -6,7 +6,7 @@
  */
 import { type CellGroup, type LoadName, type Payload, simplicity } from './cells.js';
 import { byteSize, count, digits, factor, isFigure, milliseconds } from './figures.js';
-import { clearlyLower } from './noise.js';
+import { clearlyLower, withinNoise } from './noise.js';
 import { type ArmSpec, armName, type CellResult, type Interval, type Load } from './results.js';
 
 export interface Recommendation {
@@ -48,7 +48,7 @@ export function recommendationOf(group: CellGroup, rounds: number): Recommendati
     p99Ms: chosen.p99Ms.value,
     perSecond: chosen.perSecond.value,
     tiedWith: others.map(({ arm }) => armName(arm)),
-    reason: reasonOf(chosen, others, group.cells),
+    reason: reasonOf(chosen, others, group.cells, rounds),
   };
 }
 
@@ -61,15 +61,17 @@ function negative({ value, low, high }: Interval): Interval {
   return { value: -value, low: -high, high: -low };
 }
 
-function reasonOf(chosen: CellResult, tied: readonly CellResult[], all: readonly CellResult[]): string {
+function reasonOf(chosen: CellResult, tied: readonly CellResult[], all: readonly CellResult[], rounds: number): string {
   const parts = [figures(chosen)];
   if (tied.length > 0) parts.push(`within noise of ${tied.map(({ arm }) => armName(arm)).join(', ')}, so the simplest`);
   const rest = all.filter((cell) => cell !== chosen && !tied.includes(cell));
   // Against the best of the other protocol: that is the choice people have to make.
   const rival = best(rest.filter(({ arm }) => isGrpc(arm) !== isGrpc(chosen.arm))) ?? best(rest);
   if (rival) {
-    const slower = factor(rival.p50Ms.value, chosen.p50Ms.value);
-    parts.push(`${armName(rival.arm)} takes ${slower}: ${figures(rival)}`);
+    const slower = withinNoise(chosen.p50Ms, rival.p50Ms, rounds)
+      ? 'has the same p50 within noise, but not the same p99 or throughput'
+      : `takes ${factor(rival.p50Ms.value, chosen.p50Ms.value)}`;
+    parts.push(`${armName(rival.arm)} ${slower}: ${figures(rival)}`);
   }
   if (all.length === 1) parts.push('the only arm measured');
   if (!chosen.answersEqual) parts.push('no arm answered as the first one did');

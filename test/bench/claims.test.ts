@@ -377,3 +377,12 @@ test('results are read from a file, and another file is told from them', () => {
   expect(() => readResults(write('text.json', 'no'))).toThrow(/text\.json is not JSON/);
   expect(() => readResults(write('other.json', '{"schema":2}'))).toThrow(/other\.json holds no results of a run/);
 });
+
+test('a p99 of fewer than a hundred requests says nothing of an arm', () => {
+  const few = (encoding: 'rest_json' | 'grpc_raw', p99: number) => ({
+    ...cell({ model: 'text_embedding', payloadKb: 2, encoding, p50: 1, p99 }),
+    requests: 99,
+  });
+  const run = results({ cells: [few('rest_json', 7), few('grpc_raw', 1)] });
+  for (const id of ['steady-p99', 'variance-is-json']) expect(claim(id).judge(run).verdict).toBe('not measured');
+});

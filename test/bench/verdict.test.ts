@@ -39,6 +39,8 @@ describe('what to take', () => {
 
   test('the lower p99 among equal medians, then the higher throughput', () => {
     expect(taken(group({ rest_json: {}, grpc_raw: { p99Ms: around(12, 0.02) } }))).toBe('grpc_raw');
+    const [byP99] = verdict(group({ rest_json: {}, grpc_raw: { p99Ms: around(12, 0.02) } })).recommendations;
+    expect(byP99!.reason).toContain('rest_json has the same p50 within noise, but not the same p99 or throughput');
     expect(taken(group({ rest_json: {}, grpc_raw: { perSecond: around(150, 0.02) } }))).toBe('grpc_raw');
     expect(taken(group({ rest_json: {}, grpc_raw: { perSecond: around(50, 0.02) } }))).toBe('rest_json');
   });
