@@ -138,7 +138,7 @@ export function watch(scope: CallScope, call: RawCall): () => void {
 }
 
 /** How grpc-js begins where there was no connection; it doesn't say to where. */
-const NO_CONNECTION = /^No connection established\. Last error: (?:Error: )?/;
+const NO_CONNECTION = /^No connection established\. Last error: (?:Error(?: \[\w+\])?: )?/;
 
 export function errorOf(
   { channel }: Pick<CallTarget, 'channel'>,
