@@ -4,7 +4,7 @@
  * Used by `matrix.ts`. Pure. Ratios are of medians with one caller; above 1 means that REST takes longer.
  */
 
-import { BUSY_CLIENT_SHARE } from '../src/bench/cell-result.js';
+import { BUSY_CLIENT } from '../src/bench/report-notes.js';
 import type { BenchResults, CellResult, Encoding } from '../src/bench/results.js';
 import { MATRIX_MODELS } from './matrix-models.js';
 import type { Figures } from './result.js';
@@ -15,7 +15,7 @@ export function matrixFigures({ cells, streams, experiments, seconds }: BenchRes
     cells: cells.length,
     failures: cells.reduce((sum, { failures }) => sum + failures, 0),
     answers_unequal: cells.filter(({ answersEqual }) => !answersEqual).length,
-    busy_clients: cells.filter(({ clientCpuShare }) => clientCpuShare > BUSY_CLIENT_SHARE).length,
+    busy_clients: cells.filter(({ clientCpuShare }) => clientCpuShare > BUSY_CLIENT).length,
     // How far the sum of the phases is from the time that was measured, in the worst cell.
     explained_off_max: Math.max(0, ...cells.map(({ explainedShare }) => Math.abs(1 - explainedShare))),
   };

@@ -5,6 +5,7 @@
  * `callers.ts`, and returns figures by name. It judges nothing: that is `bench/claims/`.
  */
 import type { ExperimentResult } from '../../src/bench/results.js';
+import { createRandom } from '../../src/bench/statistics.js';
 import { median } from '../interleave.js';
 import type { Lab } from './lab.js';
 
@@ -97,14 +98,7 @@ export function quantile(numbers: readonly number[], q: number): number {
 
 /** Standard normal numbers, the same in every run: what `np.random.randn` gives the article's script. */
 export function randomNormal(count: number, seed = 1): Float64Array {
-  let state = seed >>> 0;
-  const uniform = (): number => {
-    // mulberry32's mixing: its low bits are random, too, so that digits and mantissas don't repeat.
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
+  const uniform = createRandom(seed);
   // Box and Muller's.
   return Float64Array.from({ length: count }, () => {
     const radius = Math.sqrt(-2 * Math.log(1 - uniform()));

@@ -7,9 +7,6 @@ import type { Payload, Probe, RoundMeasurement } from './load-types.js';
 import { type ArmSpec, armName, type CellResult, type Load, type PhaseResult } from './results.js';
 import { bootstrap, histogramOf, median, percentileIntervals } from './statistics.js';
 
-/** Client CPU over wall time from which on the client may be what is measured. */
-export const BUSY_CLIENT_SHARE = 0.8;
-
 export interface MeasuredCell {
   readonly payload: Payload;
   readonly arm: ArmSpec;
@@ -24,29 +21,27 @@ export function cellResult(measured: MeasuredCell, onNote?: (note: string) => vo
   const { payload, arm, load, probe, answersEqual, rounds } = measured;
   const total = (figure: (round: RoundMeasurement) => number): number =>
     rounds.reduce((sum, round) => sum + figure(round), 0);
-  const middle = (figure: (round: RoundMeasurement) => number): number => median(rounds.map(figure));
+  // A round that nobody was answered in has no time to tell; its failures and seconds count.
+  const answered = rounds.filter((round) => round.requests > 0);
+  const middle = (figure: (round: RoundMeasurement) => number): number => median(answered.map(figure));
   const requests = total((round) => round.requests);
   const failures = total((round) => round.failures);
   const serverKnown = rounds.every(({ serverCpuUs }) => serverCpuUs !== null);
   const serverCpuUs = total((round) => round.serverCpuUs ?? 0);
   const seconds = total((round) => round.seconds);
-  const phases = phasesOf(rounds);
-  const phase = (side: PhaseResult['side'], name: string): number | null =>
-    phases.find((each) => each.side === side && each.name === name)?.medianMs ?? null;
-  const [p50Ms, p95Ms, p99Ms] = percentileIntervals(
-    rounds.map(({ latenciesMs }) => histogramOf(latenciesMs)),
-    [50, 95, 99],
-  );
-  const clientCpuShare = middle((round) => round.clientCpuShare);
-  const name = `${payloadName(payload)}, ${loadName(load)}, ${armName(arm)}`;
   if (failures > 0) {
     const reason = rounds.find(({ firstFailure }) => firstFailure !== undefined)?.firstFailure;
+    const name = `${payloadName(payload)}, ${loadName(load)}, ${armName(arm)}`;
     onNote?.(`${name}: ${failures} of ${requests + failures} requests failed: ${reason}`);
   }
   if (requests === 0) return undefined;
-  if (clientCpuShare > BUSY_CLIENT_SHARE) {
-    onNote?.(`${name}: the client used ${Math.round(clientCpuShare * 100)} % of a core and may be what was measured`);
-  }
+  const phases = phasesOf(answered);
+  const phase = (side: PhaseResult['side'], name: string): number | null =>
+    phases.find((each) => each.side === side && each.name === name)?.medianMs ?? null;
+  const [p50Ms, p95Ms, p99Ms] = percentileIntervals(
+    answered.map(({ latenciesMs }) => histogramOf(latenciesMs)),
+    [50, 95, 99],
+  );
   return {
     model: payload.model,
     payloadKb: payload.payloadKb,
@@ -73,7 +68,7 @@ export function cellResult(measured: MeasuredCell, onNote?: (note: string) => vo
     receivedBytes: total((round) => round.receivedBytes) / (requests + failures),
     clientCpuUs: total((round) => round.clientCpuUs) / (requests + failures),
     serverCpuUs: serverKnown ? serverCpuUs / (requests + failures) : null,
-    clientCpuShare,
+    clientCpuShare: middle((round) => round.clientCpuShare),
     serverCpuShare: serverKnown ? serverCpuUs / 1e6 / seconds : null,
     answersEqual,
   };
