@@ -31,7 +31,7 @@ const STREAM_MODEL = 'stories';
 export const matrix: Bench = {
   name: 'matrix',
   question:
-    "gRPC or REST: the article's payloads and models by every arm, a verdict, files with all figures (25 minutes)",
+    "gRPC or REST: the article's payloads and models by every arm, a verdict, files with all figures (17 minutes)",
   run,
 };
 

@@ -48,6 +48,8 @@ function openSession(url: URL, { socket }: CountedSocket): Promise<ClientHttp2Se
     const session = connect(url.origin, {
       createConnection: () => socket,
       settings: { initialWindowSize: STREAM_WINDOW_BYTES, enablePush: false },
+      // Past 10 MB of waiting requests Node would refuse the answers' headers: 64 callers of a megabyte each. grpc-js sets the same.
+      maxSessionMemory: Number.MAX_SAFE_INTEGER,
     });
     session.once('error', (error) => reject(new BenchError(`no HTTP/2 at ${url.host}: ${error.message}`)));
     session.once('remoteSettings', () => {
