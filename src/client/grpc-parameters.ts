@@ -3,6 +3,7 @@
  *
  * Called by the gRPC codecs. An integer travels as int64 (as uint64 beyond), any other number as a double. Must not know a parameter.
  */
+import { readInferParameterValue } from '../base/wire-parameter.js';
 import { FIXED64, VARINT, type WireReader } from '../base/wire-reader.js';
 import { textBytes, varintBytes, WireWriter } from '../base/wire-writer.js';
 import { ClientError } from './client-error.js';
@@ -100,46 +101,9 @@ export function readParameter(reader: WireReader, parameters: Record<string, Par
   while (reader.pos < reader.limit) {
     const tag = reader.tag();
     if (tag === 10) key = reader.text();
-    else if (tag === 18) value = readValue(reader) ?? value;
+    else if (tag === 18) value = readInferParameterValue(reader) ?? value;
     else reader.skip(tag);
   }
   reader.leave(outer);
   if (value !== undefined) parameters[key] = value;
-}
-
-function readValue(reader: WireReader): ParameterValue | undefined {
-  const outer = reader.enter();
-  let value: ParameterValue | undefined;
-  while (reader.pos < reader.limit) {
-    const tag = reader.tag();
-    switch (tag) {
-      case (1 << 3) | VARINT:
-        value = reader.bool();
-        break;
-      case (2 << 3) | VARINT:
-        reader.int64();
-        value = exact(reader.hi, reader.lo);
-        break;
-      case 26:
-        value = reader.text();
-        break;
-      case (4 << 3) | FIXED64:
-        value = reader.double();
-        break;
-      case (5 << 3) | VARINT:
-        reader.int64();
-        value = exact(reader.hi >>> 0, reader.lo);
-        break;
-      default:
-        reader.skip(tag);
-    }
-  }
-  reader.leave(outer);
-  return value;
-}
-
-/** hi * 2^32 + lo: a number where a double holds it exactly, else a bigint. */
-function exact(hi: number, lo: number): number | bigint {
-  const value = hi * 0x1_0000_0000 + (lo >>> 0);
-  return Number.isSafeInteger(value) ? value : (BigInt(hi) << 32n) | BigInt(lo >>> 0);
 }

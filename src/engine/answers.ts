@@ -18,8 +18,6 @@ export class Answers {
   readonly #log: Log;
   readonly #idleListeners: (() => void)[] = [];
   #inFlight = 0;
-  /** Batches delivered. */
-  #batches = 0;
 
   constructor(log: Log) {
     this.#log = log;
@@ -51,14 +49,13 @@ export class Answers {
       for (const entry of entries) this.fail(model, entry, ServeError.from(error), 'BACKEND');
       return;
     }
-    const batchId = ++this.#batches;
     for (let i = 0; i < entries.length; i++) {
       const entry = entries[i]!;
       const { timeline } = entry.request;
       timeline.computeStart = result.computeStart;
       timeline.computeEnd = result.computeEnd;
       timeline.batchSize = rows;
-      timeline.batchId = batchId;
+      timeline.batchId = batch.id;
       // What was a text or a picture has its own size there already.
       if (timeline.inputBytes === 0) timeline.inputBytes = entry.byteLength;
       let outputs = parts[i]!;

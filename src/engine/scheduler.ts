@@ -41,7 +41,8 @@ export class Scheduler {
   readonly #order = new InOrder();
   readonly #answers: Answers;
   readonly #asides: Asides;
-  #nextBatch = 0;
+  /** Numbers begin with 1: 0 stands for none. */
+  #nextBatch = 1;
   #draining = false;
 
   constructor(options: SchedulerOptions) {

@@ -5,7 +5,8 @@
  * millions of objects. Meaning (is there such an input, is this a priority) is the engine's and not looked at here.
  */
 import { invalid, printable } from '../base/errors.js';
-import { DELIMITED, FIXED64, VARINT, WireReader } from '../base/wire-reader.js';
+import { readInferParameterValue } from '../base/wire-parameter.js';
+import { VARINT, WireReader } from '../base/wire-reader.js';
 import type { Parameters } from '../engine/types.js';
 
 /** Inputs, requested outputs and raw entries of one request, each. */
@@ -87,43 +88,6 @@ export function readInferParameter(reader: WireReader, map: ParameterMap): void 
   reader.leave(outer);
   if (value === undefined) map.delete(key);
   else map.set(key, value);
-}
-
-function readInferParameterValue(reader: WireReader): boolean | number | bigint | string | undefined {
-  const outer = reader.enter();
-  let value: boolean | number | bigint | string | undefined;
-  while (reader.pos < reader.limit) {
-    const tag = reader.tag();
-    switch (tag) {
-      case (1 << 3) | VARINT:
-        value = reader.bool();
-        break;
-      case (2 << 3) | VARINT:
-        reader.int64();
-        value = exact(reader.hi, reader.lo);
-        break;
-      case (3 << 3) | DELIMITED:
-        value = reader.text();
-        break;
-      case (4 << 3) | FIXED64:
-        value = reader.double();
-        break;
-      case (5 << 3) | VARINT:
-        reader.int64();
-        value = exact(reader.hi >>> 0, reader.lo);
-        break;
-      default:
-        reader.skip(tag);
-    }
-  }
-  reader.leave(outer);
-  return value;
-}
-
-/** hi * 2^32 + lo: a number where a double holds it exactly, else a bigint. */
-function exact(hi: number, lo: number): number | bigint {
-  const value = hi * 0x1_0000_0000 + (lo >>> 0);
-  return Number.isSafeInteger(value) ? value : (BigInt(hi) << 32n) | BigInt(lo >>> 0);
 }
 
 /** The `id` of a ModelInferRequest that could not be decoded: what there is of it before the fault, else ''. */
