@@ -31,6 +31,7 @@ export class PlayedStreams implements TokenStreams {
   readonly credits: [stream: number, deltas: number][] = [];
   readonly gauges = new Float64Array(GAUGE.stepsBySize + 4);
   readonly #listeners = new Map<number, StreamListener>();
+  readonly #startedMs: number[] = [];
   #timeMs = 0;
 
   load(): never {
@@ -39,6 +40,7 @@ export class PlayedStreams implements TokenStreams {
 
   start(start: Started, listener: StreamListener): number {
     this.#listeners.set(this.started.length, listener);
+    this.#startedMs.push(nowMs());
     return this.started.push(start) - 1;
   }
 
@@ -67,16 +69,16 @@ export class PlayedStreams implements TokenStreams {
     listener?.onRecord({ flags, tokenId, logit: tokenId / 2, text, timeMs: this.#timeMs, detail });
   }
 
-  /** The last token. */
+  /** The last token, of a stream that was scheduled at once. */
   end(stream: number, text: string, end: Partial<EndDetail> = {}): void {
-    const now = nowMs();
+    const startedMs = this.#startedMs[stream]!;
     const detail: RecordDetail = {
       end: {
         finishReason: 'stop',
         completionTokens: 2,
         cachedTokens: 0,
-        scheduledMs: now,
-        prefillMs: now,
+        scheduledMs: startedMs,
+        prefillMs: startedMs,
         ...end,
       },
     };
