@@ -15,6 +15,8 @@ export interface GenerationFields {
   readonly sampling: Mutable<SamplingParameters>;
   stream?: boolean;
   excludeInput?: boolean;
+  /** One more token that ends the text; below 0 none does. */
+  endToken?: number;
   addSpecialTokens?: boolean;
   finishReason?: boolean;
   cumulativeLogprob?: boolean;
@@ -23,7 +25,7 @@ export interface GenerationFields {
   outputTokens?: boolean;
 }
 
-type Kind = 'number' | 'seed' | 'boolean' | 'strings' | 'words' | 'no words' | 'ids' | 'biases' | 'one';
+type Kind = 'number' | 'seed' | 'boolean' | 'no' | 'strings' | 'words' | 'no words' | 'ids' | 'biases' | 'one';
 
 export interface Field {
   readonly kind: Kind;
@@ -38,12 +40,14 @@ const flag = (key: 'ignoreEos' | 'skipSpecialTokens' | 'includeStop'): Field => 
   kind: 'boolean',
   set: ({ sampling }, value: boolean) => void (sampling[key] = value),
 });
-const choice = (key: Exclude<keyof GenerationFields, 'sampling'>): Field => ({
+const choice = (key: Exclude<keyof GenerationFields, 'sampling' | 'endToken'>): Field => ({
   kind: 'boolean',
   set: (fields, value: boolean) => void (fields[key] = value),
 });
 /** Searches over several texts at once: there are none here, and asking for one is no error. */
 const single: Field = { kind: 'one', set: () => undefined };
+/** More than the outputs that there are. */
+const noOutput: Field = { kind: 'no', set: () => undefined };
 const seed: Field = { kind: 'seed', set: ({ sampling }, value: bigint) => void (sampling.seed = value) };
 const stop: Field = { kind: 'strings', set: ({ sampling }, value: string[]) => void (sampling.stop = value) };
 
@@ -66,6 +70,12 @@ export const FIELDS: ReadonlyMap<string, Field> = new Map<string, Field>([
   // TensorRT-LLM's clients send empty ones for none.
   ['stop_words', { ...stop, kind: 'words' }],
   ['bad_words', { kind: 'no words', set: () => undefined }],
+  ['end_id', { kind: 'number', set: (fields, value: number) => void (fields.endToken = value) }],
+  // Rows of a batch are never padded by tokens here, whichever they would be.
+  ['pad_id', { kind: 'number', set: () => undefined }],
+  ['return_log_probs', noOutput],
+  ['return_context_logits', noOutput],
+  ['return_generation_logits', noOutput],
   // Text never is half a character here, whatever is said of it.
   ['accumulate_tokens', { kind: 'boolean', set: () => undefined }],
   [
@@ -116,6 +126,10 @@ const READERS: Readonly<Record<Kind, (name: string, value: unknown) => unknown>>
     const text = typeof value === 'string' ? value.trim().toLowerCase() : '';
     if (text === 'true' || text === 'false') return text === 'true';
     throw wrong(name, 'true or false', value);
+  },
+  no: (name, value) => {
+    if (READERS.boolean(name, value) === false) return undefined;
+    throw invalid(`${name} is not supported: ask for return_logprobs or return_cumulative_logprob`);
   },
   strings: readStrings,
   words: (name, value) => readStrings(name, value).filter((word) => word !== ''),

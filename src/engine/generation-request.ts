@@ -77,7 +77,9 @@ export function readGenerationRequest(model: Model, request: InferRequest, maxTe
   for (const input of others) if (input.name === 'sampling_parameters') readJson(model, input, fields);
   for (const input of others) if (input.name !== 'sampling_parameters') readTensor(model, input, fields);
   const outputs = outputsOf(model, request, fields);
-  const { sampling, stream, excludeInput } = fields;
+  const { sampling, stream, excludeInput, endToken } = fields;
+  if (endToken !== undefined && endToken < 0) sampling.ignoreEos ??= true;
+  else if (endToken !== undefined) sampling.stopTokenIds = [...(sampling.stopTokenIds ?? []), endToken];
   if (outputs.includes('cumulative_logprob') || outputs.includes('logprobs')) sampling.logprobs ??= 0;
   // As for queues, 0 is none.
   const queueTimeoutMs = timeoutUs ? timeoutUs / 1e3 : undefined;
@@ -148,7 +150,7 @@ function readTensor(model: Model, input: InferInput, fields: GenerationFields): 
   const { kind } = field;
   const isList = kind === 'ids' || WORDS.has(kind);
   const isText = kind === 'biases' || WORDS.has(kind);
-  const datatypes = kind === 'boolean' ? BOOLEANS : isText ? TEXTS : NUMBERS;
+  const datatypes = kind === 'boolean' || kind === 'no' ? BOOLEANS : isText ? TEXTS : NUMBERS;
   const values = valuesOf(model, input, datatypes, isList ? MAX_ELEMENTS : 1);
   setField(fields, name, field, isList ? values : values[0]);
 }

@@ -88,9 +88,18 @@ const SAMPLED: [string, InferInput[], Parameters | Record<string, never>, Partia
       ['stop_words', '["","end"]'],
       ['accumulate_tokens', true],
       ['length_penalty', 1],
+      ['pad_id', 2],
+      ['return_log_probs', false],
     ]),
     { stop: ['end'] },
   ],
+  [
+    "TensorRT-LLM's last token beside others",
+    [int('end_id', 3), tensor('stop_token_ids', 'INT32', [1], Int32Array.of(4)), int('pad_id', 2)],
+    new Map([['return_context_logits', false]]),
+    { stopTokenIds: [4, 3] },
+  ],
+  ["TensorRT-LLM's last token that never comes", [int('end_id', -1)], new Map(), { eosTokenIds: [], stopTokenIds: [] }],
   [
     'a list of strings',
     [{ name: 'stop_words', datatype: 'BYTES', shape: [1, 2], data: rawStrings('x', 'y') }],
@@ -216,6 +225,12 @@ const REFUSED: [string, InferInput[], Partial<InferRequest>, string][] = [
     [PROMPT],
     { parameters: new Map([['bad_words', '["a"]']]) },
     'bad_words is not supported: forbid tokens by a logit_bias',
+  ],
+  [
+    'outputs that only TensorRT-LLM has',
+    [PROMPT, bool('return_log_probs', true)],
+    {},
+    'return_log_probs is not supported: ask for return_logprobs or return_cumulative_logprob',
   ],
   [
     'an unknown parameter without a prompt',
