@@ -1,6 +1,7 @@
 /**
  * The body of Triton's generate extension: members named like the model's inputs are tensors, the others parameters. Where the model
- * generates text, parameters may be lists and objects too (`stop`, `logit_bias`), which go on as JSON, and null is as good as absent.
+ * generates text, parameters may be lists and objects too (`stop`, `logit_bias`), which go on as JSON, as `sampling_parameters` does where
+ * it is an object and no text of one; and null is as good as absent.
  *
  * Called by `generate-route.ts`. Reads values straight into the protocol's raw layout, so integers are exact over their whole range.
  */
@@ -42,8 +43,11 @@ export function parseGenerateBody(body: Uint8Array, { inputs: known, generatesTe
   };
   reader.readObject('the request', (key) => {
     const input = known.find(({ name }) => name === key);
-    if (input !== undefined && !(generatesText && reader.peek() === NULL)) inputs.set(key, readInput(reader, input));
-    else if (key === 'id') id = reader.readString(JSON_LIMITS.idBytes, "'id'");
+    if (generatesText && key === 'sampling_parameters' && reader.peek() === OPEN_OBJECT) {
+      inputs.set(key, textInput(key, readAny(reader, key) as string));
+    } else if (input !== undefined && !(generatesText && reader.peek() === NULL)) {
+      inputs.set(key, readInput(reader, input));
+    } else if (key === 'id') id = reader.readString(JSON_LIMITS.idBytes, "'id'");
     else if (key !== 'parameters') readMember(key);
     else if (generatesText) reader.readObject("'parameters'", readMember);
     else for (const [name, value] of readParameters(reader)) parameters.set(name, value);
@@ -81,6 +85,15 @@ function readAny(reader: JsonReader, key: string): boolean | number | bigint | s
     throw invalid(`parameter '${printable(key)}' has ${length} bytes of JSON, at most ${most} are taken`);
   }
   return Buffer.from(reader.bytes.subarray(start, reader.at)).toString('utf8');
+}
+
+/** A tensor of one text. */
+function textInput(name: string, text: string): InferInput {
+  const bytes = Buffer.from(text);
+  const data = Buffer.allocUnsafe(4 + bytes.length);
+  data.writeUInt32LE(bytes.length);
+  data.set(bytes, 4);
+  return { name, datatype: 'BYTES', shape: [1], data };
 }
 
 /** A scalar, or an array of them, as the tensor that the model wants. */

@@ -170,6 +170,20 @@ describe('generate', () => {
     ]);
   });
 
+  test('gives sampling_parameters to a model that generates text as a tensor, whether they are an object or a text', async () => {
+    const asObject = '{"text_input":"x","sampling_parameters":{"top_p": 0.5, "stop":["ä"]}}';
+    expect((await post('words/generate', asObject)).status).toBe(200);
+    const [{ inputs, parameters }] = engine.seen as [(typeof engine.seen)[0]];
+    const [, sampling] = inputs as [unknown, (typeof inputs)[0]];
+    expect(sampling).toMatchObject({ name: 'sampling_parameters', datatype: 'BYTES', shape: [1] });
+    const text = '{"top_p": 0.5, "stop":["ä"]}';
+    expect(Buffer.from(sampling.data).readUInt32LE()).toBe(Buffer.byteLength(text));
+    expect(Buffer.from(sampling.data).toString('utf8', 4)).toBe(text);
+    expect([...parameters]).toEqual([]);
+    const { error } = (await (await post('types/generate', '{"sampling_parameters":{}}')).json()) as { error: string };
+    expect(error).toContain("parameter 'sampling_parameters' has invalid type");
+  });
+
   test('names the member whose value is of another type', async () => {
     const refused = async (body: string) =>
       ((await (await post('words/generate', body)).json()) as { error: string }).error;
