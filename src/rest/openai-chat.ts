@@ -50,9 +50,13 @@ function takeConversation(members: Members): Prompt {
   const addGenerationPrompt = members.boolean('add_generation_prompt');
   // The template writes the special tokens itself.
   members.refuse('add_special_tokens', 'the chat template writes them');
-  const effort = members.string('reasoning_effort');
-  const more = members.object('chat_template_kwargs');
-  const templateArguments = more || effort ? { ...(effort && { reasoning_effort: effort }), ...more } : undefined;
+  // How a model is to be brought to them is its template's to know.
+  const hints = defined({
+    reasoning_effort: members.string('reasoning_effort'),
+    verbosity: members.string('verbosity'),
+  });
+  const given = { ...hints, ...members.object('chat_template_kwargs') };
+  const templateArguments = Object.keys(given).length > 0 ? given : undefined;
   const tools = takeTools(members);
   return { kind: 'chat', messages, ...defined({ tools, templateArguments, addGenerationPrompt }) };
 }

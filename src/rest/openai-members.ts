@@ -85,10 +85,10 @@ export class Members {
     throw invalidMember(this.#path + key, `'${this.#path}${key}' is not supported: ${why}`);
   }
 
-  /** Throws for a member that was not asked for, which `what` does not have. */
+  /** Throws for a member that was not asked for, which `what` does not have; null asks for nothing. */
   finish(what: string): void {
-    for (const key of Object.keys(this.#object)) {
-      if (this.#taken.has(key)) continue;
+    for (const [key, value] of Object.entries(this.#object)) {
+      if (this.#taken.has(key) || value === null) continue;
       const name = this.#path + printable(key);
       throw invalidMember(name, `unknown member '${name}', which ${what} does not take`);
     }

@@ -29,9 +29,22 @@ function readMessage(message: unknown, name: string): JsonObject {
   const calls = role === 'assistant' ? message.tool_calls : undefined;
   if (role === 'assistant') refuseAudio(message, name);
   const content = readContent(message.content ?? undefined, `${name}.content`, role);
+  const known = withoutNothing(message);
   // What OpenAI calls developer now, models know as system.
-  const known = { ...message, role: role === 'developer' ? 'system' : role, content };
-  return Array.isArray(calls) ? { ...known, tool_calls: calls.map(readToolCall) } : known;
+  known.role = role === 'developer' ? 'system' : role;
+  known.content = content;
+  if (Array.isArray(calls) && calls.length > 0) known.tool_calls = calls.map(readToolCall);
+  return known;
+}
+
+/**
+ * Answers that clients send back say null for all that they do not have, some an empty list of calls. Templates ask whether a member is
+ * there, Llama's `'tool_calls' in message` say, so that it would count as a call.
+ */
+function withoutNothing(message: JsonObject): Record<string, unknown> {
+  const isThere = ([name, value]: [string, unknown]) =>
+    value !== null && !(name === 'tool_calls' && Array.isArray(value) && value.length === 0);
+  return Object.fromEntries(Object.entries(message).filter(isThere));
 }
 
 function refuseAudio({ audio }: JsonObject, name: string): void {

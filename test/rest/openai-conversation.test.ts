@@ -58,6 +58,7 @@ describe('a conversation', () => {
       tool_choice: 'auto',
       parallel_tool_calls: false,
       reasoning_effort: 'low',
+      verbosity: 'high',
       ...{ chat_template_kwargs: { enable_thinking: false }, add_generation_prompt: false },
     });
     expect(messagesOf()).toEqual([
@@ -74,9 +75,25 @@ describe('a conversation', () => {
     ]);
     expect(engine.generated[0]!.prompt).toMatchObject({
       tools: [{ type: 'function', function: { name: 'f' } }],
-      templateArguments: { enable_thinking: false, reasoning_effort: 'low' },
+      templateArguments: { enable_thinking: false, reasoning_effort: 'low', verbosity: 'high' },
       addGenerationPrompt: false,
     });
+  });
+
+  test('may hold an answer of ours as it came, whose nulls templates never see', async () => {
+    const { choices } = await client.chat.completions.create(chat);
+    const sentBack = { ...choices[0]!.message, annotations: null, audio: null, function_call: null, name: null };
+    for (const tool_calls of [null, []]) {
+      engine.generated.length = 0;
+      const messages = [...chat.messages, { ...sentBack, tool_calls }, ...user('and now')];
+      expect((await post('/v1/chat/completions', { messages, guided_json: null, verbosity: null })).status).toBe(200);
+      expect(messagesOf()).toEqual([
+        ...chat.messages,
+        { role: 'assistant', content: 'a small house' },
+        ...user('and now'),
+      ]);
+      expect(engine.generated[0]!.prompt).not.toHaveProperty('templateArguments');
+    }
   });
 
   test('shows no tools to a model that may call none', async () => {
