@@ -6,6 +6,7 @@ import { nowMs } from '../../src/base/clock.js';
 import type { CreateEngineOptions } from '../../src/engine/create-engine.js';
 import { dyingWorker } from '../support/dying-worker.js';
 import { infer, launchEngine, startEngine, type TestEngine, temporaryDirectory, tensor } from '../support/engine.js';
+import { HELD_ROWS, heldWorker } from '../support/held-worker.js';
 import { identityModel, slowModel, writeModel } from '../support/onnx.js';
 
 /** All of one size: half a megabyte of weights, which take the same at any number of turns. */
@@ -33,9 +34,23 @@ async function start(repository: string, models: number, more: Partial<CreateEng
   return running;
 }
 
-const inputs = (width = 16) => [tensor('INPUT0', 'FP32', [1, width], new Float32Array(width))];
-const ask = ({ engine }: TestEngine, modelName: string, more: { modelVersion?: string; deadlineMs?: number } = {}) =>
-  infer(engine, { modelName, inputs: inputs(), ...more });
+/** As {@link start}, with workers that are held by a request of HELD_ROWS rows. */
+async function startHeld(repository: string, models: number, more: Partial<CreateEngineOptions> = {}) {
+  const { file, release } = heldWorker();
+  const running = await start(repository, models, { workerFile: file, ...more });
+  onTestFinished(release);
+  return { running, release };
+}
+
+const inputs = (rows: number) => [tensor('INPUT0', 'FP32', [rows, 16], new Float32Array(rows * 16))];
+
+interface More {
+  readonly modelVersion?: string;
+  readonly deadlineMs?: number;
+  readonly rows?: number;
+}
+const ask = ({ engine }: TestEngine, modelName: string, { rows = 1, ...more }: More = {}) =>
+  infer(engine, { modelName, inputs: inputs(rows), ...more });
 
 const loaded = ({ engine }: TestEngine) =>
   engine
@@ -108,12 +123,12 @@ test('requests that come while the server starts wait for their models, and unkn
   await running.loading;
 });
 
-/** A load that takes as long as 600 turns of its warm-up. */
-const WARM_UP = `max_batch_size: 4
-model_warmup { name: "slow" batch_size: 1 inputs { key: "INPUT0" value { data_type: TYPE_FP32 dims: 16 zero_data: true } } }`;
+/** A load that takes as long as its warm-up. */
+const warmUp = (rows: number) => `max_batch_size: 4
+model_warmup { name: "w" batch_size: ${rows} inputs { key: "INPUT0" value { data_type: TYPE_FP32 dims: 16 zero_data: true } } }`;
 
 test('a deadline that passes while the model loads is told, and the load goes on', async () => {
-  const running = await start(repositoryOf({ a: TURNS.slow }, WARM_UP), 2);
+  const { running, release } = await startHeld(repositoryOf({ a: 1 }, warmUp(HELD_ROWS)), 2);
   const patient = ask(running, 'a');
   await expect(ask(running, 'a', { deadlineMs: nowMs() + 20 })).rejects.toMatchObject({
     code: 'DEADLINE_EXCEEDED',
@@ -121,6 +136,7 @@ test('a deadline that passes while the model loads is told, and the load goes on
   });
   expect(slot(running, 'a').state).toBe('LOADING');
   expect(stateOf(running, 'a')).toMatchObject({ state: 'READY', reason: 'is being loaded' });
+  release();
   await patient;
   expect(slot(running, 'a').loads.success).toBe(1);
 });
@@ -132,7 +148,7 @@ test('a deadline that has passed loads nothing', async () => {
 });
 
 test('as many wait for a load as may queue, and one more is refused with Triton’s text', async () => {
-  const running = await start(repositoryOf({ a: TURNS.slow }, WARM_UP), 2, { defaultMaxQueueSize: 3 });
+  const running = await start(repositoryOf({ a: TURNS.slow }, warmUp(1)), 2, { defaultMaxQueueSize: 3 });
   const waiting = [1, 2, 3].map(() => ask(running, 'a'));
   await expect(ask(running, 'a')).rejects.toMatchObject({
     code: 'UNAVAILABLE',
@@ -176,29 +192,34 @@ test('at start models are loaded while there is room, none is unloaded for anoth
 });
 
 test('a busy one is never unloaded, however long ago it was used', async () => {
-  const repository = repositoryOf({ a: 5 * TURNS.slow, b: 1, c: 1 });
-  const running = await start(repository, 4, { workerCount: 2 });
+  const { running, release } = await startHeld(repositoryOf({ a: 1, b: 1, c: 1 }), 4, { workerCount: 2 });
   await running.engine.whenReady('a', '', Number.POSITIVE_INFINITY);
   await ask(running, 'b');
-  const busy = ask(running, 'a');
+  const busy = ask(running, 'a', { rows: HELD_ROWS });
   await ask(running, 'b');
   const other = ask(running, 'c');
+  await expect.poll(() => slot(running, 'b').unloads.memory_budget).toBe(1);
+  release();
   await Promise.all([busy, other]);
   expect(slot(running, 'a').unloads.memory_budget).toBe(0);
   expect(loaded(running)).toBe('a c');
 });
 
 test('while all are busy a request waits until one is not', async () => {
-  const running = await start(repositoryOf({ a: TURNS.slow, b: 1 }), 1);
+  const { running, release } = await startHeld(repositoryOf({ a: 1, b: 1 }), 1);
   await running.engine.whenReady('a', '', Number.POSITIVE_INFINITY);
   const ended: string[] = [];
   const end = (name: string) => () => void ended.push(name);
-  const busy = [1, 2, 3].map(() => ask(running, 'a').then(end('a')));
+  const busy = [HELD_ROWS, 1, 1].map((rows) => ask(running, 'a', { rows }).then(end('a')));
   const late = expect(ask(running, 'b', { deadlineMs: nowMs() + 20 })).rejects.toMatchObject({
     code: 'DEADLINE_EXCEEDED',
   });
   const other = ask(running, 'b').then(end('b'));
-  await Promise.all([...busy, other, late]);
+  await late;
+  expect(ended).toEqual([]);
+  expect(loaded(running)).toBe('a');
+  release();
+  await Promise.all([...busy, other]);
   expect(ended).toEqual(['a', 'a', 'a', 'b']);
   expect(loaded(running)).toBe('b');
 });
@@ -270,7 +291,7 @@ test('a model that fails at start is not tried again by requests', async () => {
 });
 
 test('a request that waits for its model is answered while the server stops, and none comes in', async () => {
-  const running = await start(repositoryOf({ a: TURNS.slow, b: 1 }, WARM_UP), 2);
+  const running = await start(repositoryOf({ a: TURNS.slow, b: 1 }, warmUp(1)), 2);
   const accepted = ask(running, 'a');
   const drained = running.engine.drain(60_000);
   await expect(ask(running, 'b')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
