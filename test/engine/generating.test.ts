@@ -1,7 +1,7 @@
 /** Generated text by the real chain, from the engine's door to the model's thread and back, with the shipped language model. */
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { nowMs } from '../../src/base/clock.js';
 import { Timeline } from '../../src/base/timeline.js';
 import type { CreateEngineOptions } from '../../src/engine/create-engine.js';
@@ -33,8 +33,12 @@ interface Generated {
   readonly text: Promise<string>;
 }
 
-/** Asks for a text; `reads` says whether what comes is taken. */
-function generate({ engine }: TestEngine, change: Partial<GenerateRequest> = {}, reads = true): Generated {
+/** What a reader does when it has got so many deltas. */
+type Reader = (call: GenerateCall, deltas: number) => void;
+const TAKES: Reader = (call) => call.taken(1);
+const READS_NOTHING: Reader = () => undefined;
+
+function generate({ engine }: TestEngine, change: Partial<GenerateRequest> = {}, reader = TAKES): Generated {
   const handler = heard();
   const request = generateRequest({ modelName: 'stories', prompt: STORY, ...change });
   const { promise, resolve, reject } = Promise.withResolvers<string>();
@@ -42,7 +46,7 @@ function generate({ engine }: TestEngine, change: Partial<GenerateRequest> = {},
   const call = engine.generate(request, {
     onDelta: (delta) => {
       handler.onDelta(delta);
-      if (reads) call.taken(1);
+      reader(call, handler.deltas.length);
       if (delta.end) resolve(handler.deltas.map(({ text }) => text).join(''));
     },
     onError: (error) => {
@@ -89,17 +93,18 @@ test('the answer is the same in company, after a cancel, and when the prompt was
 });
 
 test('a cancelled stream makes no more steps, and its place is free', async () => {
-  const { call, handler } = generate(shared, { sampling: LONG });
-  await expect.poll(() => handler.deltas.length).toBeGreaterThan(3);
-  call.cancel();
-  const { length } = handler.deltas;
+  const { handler } = generate(shared, { sampling: LONG }, (call, deltas) => {
+    if (deltas < 4) call.taken(1);
+    else call.cancel();
+  });
+  await expect.poll(() => handler.deltas.length).toBe(4);
   await expect.poll(() => gauges(shared).streamCount).toBe(0);
-  expect([handler.deltas.length, handler.errors, shared.engine.inFlight]).toEqual([length, [], 0]);
+  expect([handler.deltas.length, handler.errors, shared.engine.inFlight]).toEqual([4, [], 0]);
 });
 
 test('a reader that stops is ended after the limit, and others go on meanwhile', async () => {
   const running = await ownEngine({ stallTimeoutMs: 100 });
-  const stalled = generate(running, { sampling: LONG }, false);
+  const stalled = generate(running, { sampling: LONG }, READS_NOTHING);
   const lively = generate(running, { sampling: { ...LONG, maxTokens: 200 } });
   await lively.text;
   await expect(stalled.text).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
@@ -110,7 +115,7 @@ test('a reader that stops is ended after the limit, and others go on meanwhile',
 test('a reader that pauses gets all the rest when it reads again', async () => {
   const sampling = { ...LONG, maxTokens: 150, seed: 4, temperature: 1 };
   const whole = await generate(shared, { sampling }).text;
-  const paused = generate(shared, { sampling }, false);
+  const paused = generate(shared, { sampling }, READS_NOTHING);
   for (let taken = 0; taken < 150; ) {
     await expect.poll(() => paused.handler.deltas.length).toBe(Math.min(150, taken + 64));
     paused.call.taken(64);
@@ -120,7 +125,15 @@ test('a reader that pauses gets all the rest when it reads again', async () => {
 });
 
 test('a deadline ends a stream that runs', async () => {
-  const { text } = generate(shared, { sampling: LONG, deadlineMs: nowMs() + 30 });
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const first = Promise.withResolvers<void>();
+  const { text } = generate(shared, { sampling: LONG, deadlineMs: nowMs() + 1000 }, (call) => {
+    call.taken(1);
+    first.resolve();
+  });
+  await first.promise;
+  vi.advanceTimersByTime(2000);
   await expect(text).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
   await expect.poll(() => gauges(shared).streamCount).toBe(0);
 });
@@ -129,9 +142,15 @@ test('a server that ends lets short streams end and refuses long ones', async ()
   const running = await startEngine(repository);
   const short = generate(running, { sampling: { maxTokens: 2 } });
   // It waits for its reader for as long as the server would.
-  const long = generate(running, { sampling: LONG }, false);
-  await running.engine.drain(1000);
+  const long = generate(running, { sampling: LONG }, READS_NOTHING);
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const drained = running.engine.drain(1000);
   expect(await short.text).not.toBe('');
+  expect(long.handler.errors).toEqual([]);
+  vi.advanceTimersByTime(1000);
+  await drained;
+  vi.useRealTimers();
   await expect(long.text).rejects.toMatchObject({ code: 'UNAVAILABLE', message: 'server is shutting down' });
   await running.stop();
 });

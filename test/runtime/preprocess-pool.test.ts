@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { nowMs } from '../../src/base/clock.js';
 import type { ServeError } from '../../src/base/errors.js';
 import type {
@@ -334,11 +334,12 @@ test('a request whose deadline passes while it waits is refused before any work'
   const late = { ...request(processor, elements('text', 'late')), deadlineMs: nowMs() - 1 };
   await expect(ask(held, late)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
   const ahead = [1, 2].map(() => ask(held, request(processor, elements('text', 'a'))));
-  const deadlineMs = nowMs() + 1;
-  const tooLate = ask(held, { ...request(processor, elements('text', 'a')), deadlineMs });
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const tooLate = ask(held, { ...request(processor, elements('text', 'a')), deadlineMs: nowMs() + 1 });
   const inTime = ask(held, request(processor, elements('text', 'a')));
   expect(held.queued).toBe(2);
-  while (nowMs() <= deadlineMs) await new Promise(setImmediate);
+  vi.advanceTimersByTime(2);
   const outcome = releasing(Promise.all([...ahead, inTime]));
   await expect(tooLate).rejects.toMatchObject({
     code: 'DEADLINE_EXCEEDED',
@@ -440,7 +441,7 @@ describe('with prompts', () => {
     tokenizerConfigJson: '{}',
     chatTemplate: `{% if loops %}${loops}{% endif %}{{ messages[0].content }}`,
     templateTokens: {},
-    templateMs: 500,
+    templateMs: 60_000,
   };
   const chat = (names: object): ContentElements =>
     elements('chat', JSON.stringify({ messages: [{ content: 'Hello' }], ...names }));
@@ -455,9 +456,13 @@ describe('with prompts', () => {
 
   test('a template that loops costs its own request an error, and neither its thread nor its neighbours anything', async () => {
     const one = new PreprocessPool({ size: 1, workerFile: WORKER });
-    const processor = await one.register({ prompt: PROMPT });
-    const names = [{}, { loops: true }, {}, { loops: true }, {}];
-    const results = await Promise.allSettled(names.map((more) => ask(one, request(processor, chat(more)))));
+    const patient = await one.register({ prompt: PROMPT });
+    const hasty = await one.register({ prompt: { ...PROMPT, templateMs: 50 } });
+    const results = await Promise.allSettled(
+      [patient, hasty, patient, hasty, patient].map((processor) =>
+        ask(one, request(processor, chat({ loops: processor === hasty }))),
+      ),
+    );
     expect(results.map(({ status }) => status)).toEqual([
       'fulfilled',
       'rejected',
@@ -466,7 +471,7 @@ describe('with prompts', () => {
       'fulfilled',
     ]);
     expect(results[1]).toMatchObject({
-      reason: { code: 'INVALID_ARGUMENT', message: 'the chat template did not end within 500 ms' },
+      reason: { code: 'INVALID_ARGUMENT', message: 'the chat template did not end within 50 ms' },
     });
     await one.close();
   });
