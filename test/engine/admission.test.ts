@@ -15,7 +15,7 @@ async function start(repository: string, options: Partial<CreateEngineOptions> =
   return running;
 }
 
-/** A file with the real preprocess worker, whose answers to tasks come when `release` says so. */
+/** A file with the real preprocess worker, whose answers to tasks come once `release` has said so. */
 function holdingWorker(): string {
   const file = join(temporaryDirectory(), 'hold.mjs');
   const real = join(import.meta.dirname, '../../dist/workers/preprocess-worker.js');
@@ -27,10 +27,14 @@ export default ({ port }) => {
   const { port1: inner, port2 } = new MessageChannel();
   const channel = new BroadcastChannel('release admission');
   const held = [];
-  channel.onmessage = () => { for (const message of held.splice(0)) port.postMessage(message); };
+  let released = false;
+  channel.onmessage = () => {
+    released = true;
+    for (const message of held.splice(0)) port.postMessage(message);
+  };
   channel.unref();
   port.on('message', (message) => inner.postMessage(message));
-  inner.on('message', (message) => { if (Array.isArray(message)) held.push(message); else port.postMessage(message); });
+  inner.on('message', (message) => { if (Array.isArray(message) && !released) held.push(message); else port.postMessage(message); });
   return serve({ port: port2 }).finally(() => { channel.close(); port.close(); inner.close(); });
 };\n`,
   );

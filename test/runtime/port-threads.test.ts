@@ -36,8 +36,11 @@ export default async ({ port }) => {
   const answered = new Promise((resolve) => {
     channel.onmessage = resolve;
   });
-  channel.postMessage('go on');
+  // Until it is heard: the thread may not have come so far yet.
+  const calling = setInterval(() => channel.postMessage('go on'), 5);
+  onTestFinished(() => clearInterval(calling));
   await answered;
+  clearInterval(calling);
   channel.close();
   for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
   expect(heard).toEqual([]);
