@@ -29,7 +29,7 @@ function spec(changes: Partial<GenerationSpec> = {}): GenerationSpec {
     tokenizerJson,
     tokenizerConfigJson: readFileSync(join(STORIES, 'tokenizer_config.json'), 'utf8'),
     contextLength: 512,
-    prefixCacheBytes: 2 ** 20,
+    prefixCacheBytes: 2 ** 23,
     ...changes,
   });
 }
@@ -107,7 +107,8 @@ test('streams of a real model get the tokens in company that they get alone, pro
 
 test('a cancel answers while others run on, and the number is used again', async () => {
   const other = begin(streams, prompt(10, 3));
-  const cancelled = begin(streams, prompt(10, 4));
+  // Of a window that it can't end within.
+  const cancelled = begin(streams, prompt(10, 4), { window: LONG / 2 });
   await cancelled.reached(3);
   streams.cancel(cancelled.number);
   expect(await cancelled.ended).toBe(FLAG_CANCELLED);
@@ -177,7 +178,7 @@ test('a model that can not be loaded is refused with the reason, and another can
   await own.load(spec());
   const told = begin(own, prompt(5), { sampling: { maxTokens: 4 } });
   expect(await told.ended).toBe(FLAG_TOKEN | FLAG_END);
-  const running = begin(own, prompt(5));
+  const running = begin(own, prompt(5), { window: LONG / 2 });
   await running.reached(2);
   await own.close();
   expect(await running.ended).toBe(FLAG_FAILED);
