@@ -1,8 +1,10 @@
 /** The text of a budget: the numbers in it are those that toFixed gives, and what is optional is left out. */
 import { expect, test } from 'vitest';
 import { createTimingPrinter } from '../../src/base/server-timing.js';
+import { createRandom } from './random-tensor.js';
 
 const print = createTimingPrinter(['a', 'b', 'rare', 'c'], 'rare');
+const random = createRandom(7);
 
 test('every length has its name and three decimals, the total comes last', () => {
   expect(print([0, 1.5, 0.25, 12], 13.75)).toBe(
@@ -18,7 +20,7 @@ test('numbers are rounded to the microsecond, from nothing to a year', () => {
   const one = createTimingPrinter([], '');
   for (let digits = 0; digits < 11; digits++) {
     for (let i = 0; i < 500; i++) {
-      const us = Math.floor(Math.random() * 10 ** digits);
+      const us = Math.floor(random() * 10 ** digits);
       expect(one([], us / 1e3)).toBe(`total;dur=${(us / 1e3).toFixed(3)}`);
     }
   }
@@ -31,7 +33,7 @@ test('numbers are rounded to the microsecond, from nothing to a year', () => {
 test('what takes less than ten milliseconds is printed like what takes more', () => {
   for (let i = 0; i < 5_000; i++) {
     const scale = [0.01, 1, 3.3, 30][i % 4]!;
-    const lengths = [0, 1, 2, 3].map(() => scale * Math.random());
+    const lengths = [0, 1, 2, 3].map(() => scale * random());
     if (i % 3 > 0) lengths[2] = 0;
     const total = lengths.reduce((sum, ms) => sum + ms, 0);
     const named = Object.entries({ a: lengths[0]!, b: lengths[1]!, rare: lengths[2]!, c: lengths[3]!, total });

@@ -1,7 +1,7 @@
 /** Models that generate text, loaded by a real engine: layouts, what is told of them, what is refused, unloading, loss and return. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import type { CreateEngineOptions } from '../../src/engine/create-engine.js';
 import { startEngine, type TestEngine, temporaryDirectory } from '../support/engine.js';
 import { generate, startGenerating, writeStories } from '../support/generate.js';
@@ -307,7 +307,7 @@ test('a thread that dies tells its streams, and its model comes back as it was',
     code: 'UNAVAILABLE',
     message: "model 'stories' was lost with its thread and is being loaded again",
   });
-  await vi.waitFor(() => expect(logged.join('\n')).toContain('model was loaded again'), { timeout: 20_000 });
+  await expect.poll(() => logged.join('\n')).toContain('model was loaded again');
   expect((await ask(running, 'stories')).tokens).toEqual(before.tokens);
   expect(logged.join('\n')).toContain('a token-stream worker was lost and is being replaced');
 });
@@ -319,7 +319,7 @@ test('one that can not be loaded again is withdrawn with the reason', async () =
   const running = await start(repository, { tokenStreamWorkerFile: worker.file });
   await ask(running, 'stories');
   worker.kill();
-  await vi.waitFor(() => expect(running.engine.readyModels()).toHaveLength(0), { timeout: 20_000 });
+  await expect.poll(() => running.engine.readyModels()).toHaveLength(0);
   expect(states(running).stories).toContain('token-stream worker was lost');
   expect(running.engine.isReady()).toBe(false);
   await expect(ask(running, 'stories')).rejects.toMatchObject({ code: 'UNAVAILABLE' });

@@ -9,7 +9,7 @@ import { VOCABULARY } from '../support/wordpiece.js';
 
 const repository = temporaryDirectory();
 /** Far longer than any test takes: a batch goes only when it is full. */
-const TOGETHER = 'max_batch_size: 8\ndynamic_batching { max_queue_delay_microseconds: 30000000 }\n';
+const TOGETHER = 'max_batch_size: 8\ndynamic_batching { max_queue_delay_microseconds: 600000000 }\n';
 const ALONE = 'max_batch_size: 8\n';
 const HIDDEN = 16;
 const encoder: TextModelOptions = { head: 'hidden', hidden: HIDDEN, layers: 2, pooling: ['mean'], normalize: true };

@@ -18,7 +18,7 @@ const { cases, chats } = JSON.parse(
   readFileSync(join(import.meta.dirname, '../fixtures/chat/chats.json'), 'utf8'),
 ) as Chats;
 
-const templateOf = (source: string, limitMs = 5000): ChatTemplate =>
+const templateOf = (source: string, limitMs = 60_000): ChatTemplate =>
   new ChatTemplate(source, { tokens: { bos_token: '<s>', eos_token: '</s>' }, limitMs });
 const render = (source: string, names: TemplateNames = {}, limitMs?: number): string =>
   templateOf(source, limitMs).render(names, 100);

@@ -31,7 +31,7 @@ function specOf(tokenizer: unknown, spec: Partial<PromptSpec> = {}): PromptSpec 
     tokenizerConfigJson: '{}',
     chatTemplate: undefined,
     templateTokens: {},
-    templateMs: 1000,
+    templateMs: 60_000,
     ...spec,
   };
 }
