@@ -3,11 +3,12 @@
  *
  * Called by workers/prompt.ts. @huggingface/jinja interprets the template; here it gets the names that transformers gives it and bounds on
  * its time and its text, so that a template that loops costs its request an error and the thread no more than that time.
- * Owns the parsed template.
+ * Owns the parsed template, and what was found out about it.
  */
 import { createContext, Script } from 'node:vm';
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { invalid, printable } from '#src/base/errors';
+import { CALL_PROBE, hasCalls, showsNoObject, withTextArguments } from './chat-template-calls.js';
 import { formatDate } from './chat-template-date.js';
 
 /** Names for the template, as JSON has them: `messages`, `add_generation_prompt`, `tools`, ... */
@@ -29,6 +30,8 @@ const TEXT_PER_CHARACTER = 4;
 export class ChatTemplate {
   readonly #program: ReturnType<typeof parse>;
   readonly #options: ChatTemplateOptions;
+  /** Undefined until a conversation has calls. */
+  #takesTextArguments: boolean | undefined;
 
   /** Throws INVALID_ARGUMENT for what is no template. */
   constructor(source: string, options: ChatTemplateOptions) {
@@ -45,7 +48,7 @@ export class ChatTemplate {
     const { limitMs, tokens } = this.#options;
     let text: string;
     try {
-      text = withinMs(limitMs, () => this.#run({ ...GLOBALS, ...tokens, ...names }));
+      text = withinMs(limitMs, () => this.#run({ ...GLOBALS, ...tokens, ...this.#withArguments(names) }));
     } catch (error) {
       if (error instanceof Refusal) throw invalid(`the chat template refused: ${printable(error.message, 200)}`);
       if (isTimeout(error)) throw invalid(`the chat template did not end within ${limitMs} ms`);
@@ -55,6 +58,21 @@ export class ChatTemplate {
     if (text.length > most)
       throw invalid(`the chat template made ${text.length} characters of the request, more than ${most}`);
     return text;
+  }
+
+  #withArguments(names: TemplateNames): TemplateNames {
+    if (!hasCalls(names)) return names;
+    this.#takesTextArguments ??= this.#triesText();
+    return this.#takesTextArguments ? withTextArguments(names) : names;
+  }
+
+  #triesText(): boolean {
+    try {
+      return showsNoObject(this.#run({ ...GLOBALS, ...this.#options.tokens, ...CALL_PROBE }));
+    } catch {
+      // It takes no calls, or not such ones; the conversation itself will say why.
+      return false;
+    }
   }
 
   #run(names: TemplateNames): string {

@@ -75,6 +75,48 @@ test('a text of much more than the request is refused', () => {
   expect(templateOf(doubling).render({ n: 21 }, 1024 * 1024)).toHaveLength(2 * 1024 * 1024);
 });
 
+describe('arguments of calls', () => {
+  const calls = (...given: unknown[]) => ({
+    messages: [
+      { role: 'user', content: 'Zürich?' },
+      {
+        role: 'assistant',
+        content: '',
+        tool_calls: given.map((value) => ({ function: { name: 'f', arguments: value } })),
+      },
+    ],
+  });
+  const each = '{% for m in messages %}{% for c in m.tool_calls or [] %}{{ HOW }};{% endfor %}{% endfor %}';
+  const by = (how: string) => templateOf(each.replace('HOW', how));
+  const added = "'<' + c.function.name + '>' + c.function.arguments";
+
+  test('are JSON for a template that puts them behind a text of its own', () => {
+    const chat = by(added);
+    expect(chat.render(calls({ city: 'Zürich', days: [2] }, {}, 'as it came'), 100)).toBe(
+      '<f>{"city":"Zürich","days":[2]};<f>{};<f>as it came;',
+    );
+    expect(chat.render({ messages: [{ role: 'user', content: 'x' }] }, 100)).toBe('');
+    expect(chat.render(calls({ text: '[object Map]' }), 100)).toBe('<f>{"text":"[object Map]"};');
+  });
+
+  test('stay objects for one that looks into them or prints them itself', () => {
+    expect(by('c.function.arguments|tojson').render(calls({ city: 'Bern' }), 100)).toBe('{"city": "Bern"};');
+    expect(by('c.function.arguments.city').render(calls({ city: 'Bern' }, { city: '[object Map]' }), 100)).toBe(
+      'Bern;[object Map];',
+    );
+    const refuses = "raise_exception('no calls')";
+    expect(() => by(refuses).render(calls({}), 100)).toThrow('the chat template refused: no calls');
+  });
+
+  test('are not tried out longer than a template may take', () => {
+    const loops = templateOf(
+      '{% for m in messages %}{% if m.tool_calls %}{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}{% endif %}{% endfor %}',
+      30,
+    );
+    expect(() => loops.render(calls({}), 100)).toThrow('the chat template did not end within 30 ms');
+  });
+});
+
 test('numbers are made up to a limit', () => {
   expect(render('{{ range(3)|join }} {{ range(2, 4)|join }} {{ range(6, 0, -2)|join }} {{ range(5, 5)|length }}')).toBe(
     '012 23 642 0',
