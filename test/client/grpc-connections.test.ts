@@ -6,6 +6,7 @@ import { afterEach, expect, test } from 'vitest';
 import { connect as connectTo } from '../../src/client/client.js';
 import { channelOptions } from '../../src/client/grpc-channels.js';
 import type { ClientOptions, InferenceClient } from '../../src/client/types.js';
+import { takeDeadPort } from '../support/dead-port.js';
 import {
   failure,
   response,
@@ -38,8 +39,8 @@ function connect(ports: readonly number[], options: Partial<ClientOptions> = {})
 
 /** A port that nobody listens on. */
 async function deadPort(): Promise<number> {
-  const { port, stop } = await startStub();
-  stop();
+  const { port, release } = await takeDeadPort();
+  opened.push({ stop: release });
   return port;
 }
 
@@ -85,10 +86,12 @@ test('no call waits for an address that never answers while another can go', asy
 });
 
 test('an address that comes back is used again', async () => {
-  const [one, port] = [await stub(), await deadPort()];
-  const client = connect([port, one.port], { checkRequests: false });
+  // It keeps its port: another process would be given one that is free.
+  const [one, two] = [await stub(), await stub({ isDown: true })];
+  const client = connect([two.port, one.port], { checkRequests: false });
   await client.infer(REQUEST);
-  const two = await stub({ port });
+  expect(two.calls).toHaveLength(0);
+  two.open();
   while (two.calls.length === 0) await client.infer(REQUEST);
   expect(two.calls.length).toBe(1);
 });
@@ -158,16 +161,26 @@ test('what has begun to be answered is not tried again', async () => {
 test('the server hears the deadline, and the call ends by it, tries included', async () => {
   const server = await stub({ infer: () => undefined });
   const client = connect([server.port], { retry: QUICK, checkRequests: false });
-  await expect(client.infer(REQUEST, { timeoutMs: 1000 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
-  const [call] = server.calls;
-  expect(Number(call!.getDeadline())).toBeLessThan(Number.POSITIVE_INFINITY);
-  const endless = connect([server.port], { timeoutMs: 0, checkRequests: false });
-  const abort = new AbortController();
-  const waiting = endless.infer(REQUEST, { signal: abort.signal });
-  while (server.calls.length < 2) await new Promise(setImmediate);
-  expect(server.calls[1]!.getDeadline()).toBe(Number.POSITIVE_INFINITY);
-  abort.abort();
-  await expect(waiting).rejects.toMatchObject({ code: 'CANCELLED' });
+  // No answer comes, whether the call has reached the server by then or not.
+  await expect(client.infer(REQUEST, { timeoutMs: 50 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+  const HOUR_MS = 3_600_000;
+  for (const timeoutMs of [HOUR_MS, 0]) {
+    const before = server.calls.length;
+    const abort = new AbortController();
+    const began = Date.now();
+    const own = connect([server.port], { timeoutMs, checkRequests: false });
+    const waiting = own.infer(REQUEST, { signal: abort.signal });
+    const given = expect(waiting).rejects.toMatchObject({ code: 'CANCELLED' });
+    while (server.calls.length === before) await new Promise(setImmediate);
+    const heard = Number(server.calls[before]!.getDeadline());
+    abort.abort();
+    await given;
+    if (timeoutMs === 0) expect(heard).toBe(Number.POSITIVE_INFINITY);
+    else {
+      expect(heard).toBeGreaterThan(began + HOUR_MS - 60_000);
+      expect(heard).toBeLessThan(Number.POSITIVE_INFINITY);
+    }
+  }
 });
 
 test('an abort cancels the call on the server, and one between tries ends the wait', async () => {

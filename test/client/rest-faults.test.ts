@@ -4,10 +4,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import type { ClientError } from '../../src/client/client-error.js';
 import { createRestClient } from '../../src/client/rest-client.js';
 import type { ClientOptions, InferenceClient } from '../../src/client/types.js';
+import { takeDeadPort } from '../support/dead-port.js';
 
 const cleanups: (() => Promise<unknown> | unknown)[] = [];
 afterEach(async () => {
@@ -53,11 +54,9 @@ function serveBytes(onSocket: (socket: Socket) => void): Promise<string> {
 
 /** An address at which nobody listens. */
 async function deadAddress(): Promise<string> {
-  const server = createTcpServer();
-  const address = await listen(server);
-  server.close();
-  await once(server, 'close');
-  return address;
+  const { port, release } = await takeDeadPort();
+  cleanups.push(release);
+  return `127.0.0.1:${port}`;
 }
 
 function connect(addresses: string | string[], options: Partial<ClientOptions> = {}): InferenceClient {
@@ -285,14 +284,23 @@ test('a header that can not be is refused here', async () => {
 
 test('a server that never answers is left at the deadline, and one in the middle of its answer too', async () => {
   const closed: Promise<unknown>[] = [];
+  const arrived = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const peer = await serve((request, response, index) => {
-    closed.push(once(request.socket, 'close'));
-    if (index === 1) response.writeHead(200, { 'content-length': 1000 }).write('{');
+    // By a reset or without.
+    closed.push(new Promise((resolve) => request.socket.once('close', resolve)));
+    const arrive = (): void => arrived[index]!.resolve();
+    if (index === 1) response.writeHead(200, { 'content-length': 1000 }).write('{', arrive);
+    else arrive();
   });
   const client = connect(peer.address);
-  for (const attempt of [1, 2]) {
-    const error = await outcome(client.infer(REQUEST, { timeoutMs: 250 }));
-    expect(error, String(attempt)).toMatchObject({ code: 'DEADLINE_EXCEEDED', message: 'no answer within 250 ms' });
+  // The deadline comes when the server has the request, however long that takes.
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  cleanups.push(() => vi.useRealTimers());
+  for (const { promise } of arrived) {
+    const over = outcome(client.infer(REQUEST, { timeoutMs: 250 }));
+    await promise;
+    vi.advanceTimersByTime(250);
+    expect(await over).toMatchObject({ code: 'DEADLINE_EXCEEDED', message: 'no answer within 250 ms' });
   }
   // HTTP/1.1 has no other way to tell the server.
   await Promise.all(closed);
@@ -422,6 +430,16 @@ test('what a stream is asked for stands beside the text, and the parameters of t
       { text_input: 'hi', stream: true, max_tokens: 3, exclude_input_in_output: false, seed: 2 ** 60 },
     ],
   ]);
+});
+
+test('a stream that goes on ends by its deadline', async () => {
+  const peer = await serve(
+    (_, response) => void response.writeHead(200, EVENTS).write('data: {"text_output":"a"}\n\n'),
+  );
+  const reading = async () => {
+    for await (const { text } of connect(peer.address).generateStream(TEXT, { timeoutMs: 20 })) expect(text).toBe('a');
+  };
+  expect(await outcome(reading())).toMatchObject({ code: 'DEADLINE_EXCEEDED', message: 'no answer within 20 ms' });
 });
 
 test('an error in a stream comes behind the pieces before it', async () => {

@@ -17,7 +17,8 @@ export type Duplex = ServerDuplexStream<Buffer, Buffer>;
 export type Answer = (error: Partial<ServerErrorResponse> | null, value?: Buffer) => void;
 
 export interface StubOptions {
-  readonly port?: number;
+  /** It is there, but drops every connection until `open` is called. */
+  readonly isDown?: boolean;
   /** Default: answers OK. */
   readonly infer?: (call: Unary, answer: Answer, nth: number) => void;
   readonly stream?: (call: Duplex, nth: number) => void;
@@ -27,6 +28,7 @@ export interface StubServer {
   readonly port: number;
   readonly sockets: readonly Socket[];
   readonly calls: readonly (Unary | Duplex)[];
+  open(): void;
   stop(): void;
 }
 
@@ -57,7 +59,7 @@ const SERVICE = {
 };
 
 /** Knows no other method than the two: a server that tells nothing of its models. */
-export async function startStub({ port = 0, infer, stream }: StubOptions = {}): Promise<StubServer> {
+export async function startStub({ isDown = false, infer, stream }: StubOptions = {}): Promise<StubServer> {
   const server = new Server();
   const calls: (Unary | Duplex)[] = [];
   server.addService(SERVICE, {
@@ -73,15 +75,20 @@ export async function startStub({ port = 0, infer, stream }: StubOptions = {}): 
   });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const sockets: Socket[] = [];
+  let isOpen = !isDown;
   const listener = createServer((socket) => {
+    if (!isOpen) return void socket.resetAndDestroy();
     sockets.push(socket);
     injector.injectConnection(socket);
   });
-  await new Promise<void>((resolve) => listener.listen(port, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
   return {
     port: (listener.address() as AddressInfo).port,
     sockets,
     calls,
+    open() {
+      isOpen = true;
+    },
     stop() {
       listener.close();
       injector.destroy();
