@@ -117,7 +117,7 @@ export interface Collector {
   readonly endpoint: string;
   /** All spans taken so far. */
   readonly spans: readonly Span[];
-  /** Heads of the requests so far, whatever was answered. */
+  /** Heads of the requests that have come as a whole so far, whatever was answered. */
   readonly requests: readonly { readonly url: string; readonly headers: IncomingHttpHeaders }[];
   /** Answers from now on. */
   answer(answer: Answer): void;
@@ -137,9 +137,9 @@ export async function startCollector(tls?: { cert: Buffer; key: Buffer; ca: Buff
   const waiting = new Set<() => void>();
   let answer = TAKE;
   const take = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    requests.push({ url: request.url!, headers: request.headers });
     const parts: Buffer[] = [];
     for await (const part of request) parts.push(part as Buffer);
+    requests.push({ url: request.url!, headers: request.headers });
     const body = Buffer.concat(parts);
     if (answer === TAKE) {
       spans.push(...decodeSpans(request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body));

@@ -1,11 +1,17 @@
 /** What becomes of spans: how they are sent, and what it costs when the collector does not do its part. */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { startCollector } from './collector.js';
-import { collector, endRequests, start, useCollector } from './traced-requests.js';
+import { collector, endRequests, PATIENCE_MS, start, useCollector } from './traced-requests.js';
 
 useCollector();
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** What an export may take: longer than any machine needs. */
+const EXPORT_MS = 60_000;
 
 test('a batch of spans goes at once when it is full, compressed and with the headers that were asked for', async () => {
   const { tracing } = start({
@@ -39,9 +45,14 @@ test('a collector that hangs costs counted drops and no memory, and does not hol
 });
 
 test('a collector that is not there is told of once, and once when it is back', async () => {
-  const refused = { OTEL_BSP_MAX_EXPORT_BATCH_SIZE: '8', OTEL_EXPORTER_OTLP_TIMEOUT: '100' };
+  const refused = { OTEL_BSP_MAX_EXPORT_BATCH_SIZE: '8', OTEL_EXPORTER_OTLP_TIMEOUT: String(EXPORT_MS) };
   const { tracing, lines, counts } = start(refused);
-  collector.answer((_request, response) => void response.socket!.destroy());
+  // The time is over when the connection breaks, so that it is not tried for a minute.
+  vi.useFakeTimers({ toFake: ['Date'] });
+  collector.answer((_request, response) => {
+    vi.setSystemTime(Date.now() + EXPORT_MS);
+    response.socket!.destroy();
+  });
   for (let i = 1; i <= 3; i++) {
     endRequests(tracing);
     await collector.untilRequests(i);
@@ -107,7 +118,7 @@ test('the address for traces is taken as it is, and its headers win over those f
     OTEL_EXPORTER_OTLP_TRACES_HEADERS: 'a=2',
   });
   endRequests(tracing);
-  expect(await tracing.close(5000)).toBe(true);
+  expect(await tracing.close(PATIENCE_MS)).toBe(true);
   expect(collector.requests).toMatchObject([{ url: '/own', headers: { a: '2', b: '1' } }]);
 });
 
@@ -115,7 +126,7 @@ test("the service's name and attributes come from the environment, the name's ow
   const attributes = 'service.name=x,deployment.environment=a%2Cb';
   const { tracing } = start({ OTEL_RESOURCE_ATTRIBUTES: attributes, OTEL_SERVICE_NAME: 'vision' });
   endRequests(tracing);
-  await tracing.close(5000);
+  await tracing.close(PATIENCE_MS);
   expect(collector.spans[0]!.resource).toMatchObject({
     'service.name': 'vision',
     'service.version': '1.2.3',
@@ -135,7 +146,7 @@ test.each([
   expect(lines.map(({ level }) => level)).toEqual(['warn']);
   expect(JSON.stringify(lines)).toMatch(warning);
   endRequests(tracing);
-  await tracing.close(5000);
+  await tracing.close(PATIENCE_MS);
   expect(await counts()).toMatchObject({ exported: 8 });
 });
 
@@ -164,7 +175,7 @@ test('a collector behind mutual TLS gets spans by the certificates that are name
     OTEL_EXPORTER_OTLP_CLIENT_KEY: file('client.key'),
   });
   endRequests(trusted.tracing);
-  await trusted.tracing.close(5000);
+  await trusted.tracing.close(PATIENCE_MS);
   expect(await trusted.counts()).toMatchObject({ exported: 8 });
   const stranger = start({ ...env, OTEL_EXPORTER_OTLP_TIMEOUT: '100', OTEL_BSP_MAX_EXPORT_BATCH_SIZE: '8' });
   endRequests(stranger.tracing);

@@ -17,6 +17,9 @@ export const INFER = '/inference.GRPCInferenceService/ModelInfer';
 export const ROUTE = '/v2/models/:model/infer';
 export const PARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
 
+/** How long the end waits for the last spans, on any machine: no test waits for so long. */
+export const PATIENCE_MS = 120_000;
+
 export let collector: Collector;
 const open: Tracing[] = [];
 

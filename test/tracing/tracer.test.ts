@@ -3,7 +3,17 @@ import { expect, test } from 'vitest';
 import { nowMs } from '../../src/base/clock.js';
 import { Timeline } from '../../src/base/timeline.js';
 import type { Span } from './collector.js';
-import { collector, finished, INFER, PARENT, ROUTE, start, timelineOf, useCollector } from './traced-requests.js';
+import {
+  collector,
+  finished,
+  INFER,
+  PARENT,
+  PATIENCE_MS,
+  ROUTE,
+  start,
+  timelineOf,
+  useCollector,
+} from './traced-requests.js';
 
 useCollector();
 
@@ -20,7 +30,7 @@ test('a request becomes a server span whose steps lie in it one behind the other
   const request = finished();
   trace.finished(request);
   trace.closed();
-  await tracing.close(2000);
+  await tracing.close(PATIENCE_MS);
 
   const server = named(collector.spans, 'inference.GRPCInferenceService/ModelInfer');
   expect(server).toMatchObject({
@@ -70,7 +80,7 @@ test('without a caller that traces, the request starts a trace of its own', asyn
     trace.finished(finished({ protocol: 'rest', status: '200', arm: 'rest_json' }));
     trace.closed();
   }
-  await tracing.close(2000);
+  await tracing.close(PATIENCE_MS);
   const servers = collector.spans.filter(({ name }) => name === 'POST /v2/models/{model}/infer');
   expect(servers).toHaveLength(2);
   expect(new Set(servers.map(({ traceId }) => traceId)).size).toBe(2);
@@ -92,7 +102,7 @@ test('requests that ran together are linked by one span of their batch, and it t
   const other = tracing.start(INFER, undefined, '')!;
   other.finished(finished({ timeline: timelineOf({ batchId: 8 }) }));
   other.closed();
-  await tracing.close(2000);
+  await tracing.close(PATIENCE_MS);
 
   const batches = collector.spans.filter(({ name }) => name === 'batch add');
   expect(batches.map(({ attributes }) => attributes['tensorwire.batch.id'])).toEqual([7, 8]);
@@ -114,7 +124,7 @@ test('of a batch with very many members as many are linked as OpenTelemetry allo
     trace.finished(finished({ timeline: timelineOf({ batchId: 1 }) }));
     trace.closed();
   }
-  await tracing.close(2000);
+  await tracing.close(PATIENCE_MS);
   const batch = named(collector.spans, 'batch add');
   expect([batch.links.length, batch.droppedLinks]).toEqual([128, 2]);
 });
@@ -126,7 +136,7 @@ test('generated text has prefill and compute in place of a batch, and its tokens
   timeline.firstToken = timeline.computeStart + 2;
   trace.finished(finished({ protocol: 'rest', status: '200', timeline }));
   trace.closed();
-  await tracing.close(2000);
+  await tracing.close(PATIENCE_MS);
   const [server, ...steps] = collector.spans;
   expect(server!.attributes['tensorwire.tokens']).toBe(5);
   expect(steps.map(({ name }) => name)).toEqual(['receive', 'decode', 'queue', 'prefill', 'compute', 'encode', 'send']);
@@ -139,7 +149,7 @@ test("the requests of one stream are spans below the stream's own", async () => 
   trace.message(finished({ status: 'INVALID_ARGUMENT', timeline: new Timeline(nowMs()) }));
   trace.finished(finished({ arm: undefined, modelName: '', timeline: new Timeline(nowMs() - 200) }));
   trace.closed();
-  await tracing.close(2000);
+  await tracing.close(PATIENCE_MS);
   const stream = named(collector.spans, 'inference.GRPCInferenceService/ModelStreamInfer');
   const messages = collector.spans.filter(({ name }) => name === 'request');
   expect(messages.map(({ parentSpanId }) => parentSpanId)).toEqual([stream.spanId, stream.spanId]);
@@ -164,7 +174,7 @@ test.each([
     const trace = tracing.start(protocol === 'grpc' ? INFER : ROUTE, undefined, '')!;
     trace.finished(finished({ protocol, status, timeline: new Timeline(nowMs()) }));
     trace.closed();
-    await tracing.close(2000);
+    await tracing.close(PATIENCE_MS);
     const [server] = collector.spans;
     expect(server!.status).toBe(code);
     expect(server!.attributes['error.type']).toBe(code === 2 ? status : undefined);
@@ -177,6 +187,6 @@ test('a caller that does not sample is followed, and nothing is written for it',
   expect(tracing.start(INFER, PARENT.replace(/01$/, '00'), '')).toBeUndefined();
   const off = start({ OTEL_TRACES_SAMPLER: 'always_off' });
   expect(off.tracing.start(INFER, PARENT, '')).toBeUndefined();
-  await tracing.close(2000);
+  await tracing.close(PATIENCE_MS);
   expect(collector.requests).toEqual([]);
 });
