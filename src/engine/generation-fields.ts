@@ -46,8 +46,8 @@ const choice = (key: Exclude<keyof GenerationFields, 'sampling' | 'endToken'>): 
 });
 /** Searches over several texts at once: there are none here, and asking for one is no error. */
 const single: Field = { kind: 'one', set: () => undefined };
-/** More than the outputs that there are. */
-const noOutput: Field = { kind: 'no', set: () => undefined };
+/** What there is not, which clients say that they don't want. */
+const absent: Field = { kind: 'no', set: () => undefined };
 const seed: Field = { kind: 'seed', set: ({ sampling }, value: bigint) => void (sampling.seed = value) };
 const stop: Field = { kind: 'strings', set: ({ sampling }, value: string[]) => void (sampling.stop = value) };
 
@@ -73,9 +73,10 @@ export const FIELDS: ReadonlyMap<string, Field> = new Map<string, Field>([
   ['end_id', { kind: 'number', set: (fields, value: number) => void (fields.endToken = value) }],
   // Rows of a batch are never padded by tokens here, whichever they would be.
   ['pad_id', { kind: 'number', set: () => undefined }],
-  ['return_log_probs', noOutput],
-  ['return_context_logits', noOutput],
-  ['return_generation_logits', noOutput],
+  ['return_log_probs', absent],
+  ['return_context_logits', absent],
+  ['return_generation_logits', absent],
+  ['use_beam_search', absent],
   // Text never is half a character here, whatever is said of it.
   ['accumulate_tokens', { kind: 'boolean', set: () => undefined }],
   [
@@ -129,7 +130,9 @@ const READERS: Readonly<Record<Kind, (name: string, value: unknown) => unknown>>
   },
   no: (name, value) => {
     if (READERS.boolean(name, value) === false) return undefined;
-    throw invalid(`${name} is not supported: ask for return_logprobs or return_cumulative_logprob`);
+    const why =
+      name === 'use_beam_search' ? 'tokens are sampled' : 'ask for return_logprobs or return_cumulative_logprob';
+    throw invalid(`${name} is not supported: ${why}`);
   },
   strings: readStrings,
   words: (name, value) => readStrings(name, value).filter((word) => word !== ''),

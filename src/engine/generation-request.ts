@@ -135,9 +135,11 @@ function readJson(model: Model, input: InferInput, fields: GenerationFields): vo
     );
   }
   for (const [name, value] of Object.entries(members)) {
+    // As absent, also where there is no such parameter.
+    if (value === null) continue;
     const field = FIELDS.get(name);
     if (!field) throw unknownParameter(name, model);
-    if (value !== null) setField(fields, name, field, value);
+    setField(fields, name, field, value);
   }
 }
 

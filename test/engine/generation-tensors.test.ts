@@ -119,6 +119,12 @@ const SAMPLED: [string, InferInput[], Parameters | Record<string, never>, Partia
     { maxTokens: 16, minTokens: 2, temperature: 0.5, eosTokenIds: [] },
   ],
   [
+    "what vLLM's clients say of what they don't want",
+    [text('sampling_parameters', '{"use_beam_search":false,"guided_json":null,"top_k":5}')],
+    new Map(),
+    { topK: 5 },
+  ],
+  [
     'sampling_parameters with lists and objects',
     [
       text(
@@ -225,6 +231,12 @@ const REFUSED: [string, InferInput[], Partial<InferRequest>, string][] = [
     [PROMPT],
     { parameters: new Map([['bad_words', '["a"]']]) },
     'bad_words is not supported: forbid tokens by a logit_bias',
+  ],
+  [
+    'a search by beams',
+    [PROMPT, text('sampling_parameters', '{"use_beam_search":"True"}')],
+    {},
+    'use_beam_search is not supported: tokens are sampled',
   ],
   [
     'outputs that only TensorRT-LLM has',
