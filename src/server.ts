@@ -22,7 +22,7 @@ import { readTracingSettings } from './tracing/settings.js';
 import type { Tracing } from './tracing/tracer.js';
 
 /** What the last spans get to reach their collector when the server stops. */
-const SPANS_FLUSH_MS = 2000;
+const SPANS_FLUSH_MS = 4000;
 
 /** All has stopped, no thread runs any more, but an export of spans hangs and would hold the process. */
 let isHeldByExport = false;

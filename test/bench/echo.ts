@@ -1,10 +1,12 @@
 /** A small REST server of the protocol in the test's own hands: it answers late, wrongly or oddly when told to. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Payload } from '../../src/bench/load-types.js';
 
 export interface OddServer {
   readonly url: string;
+  /** Connections that their clients have not ended. */
+  readonly open: ReadonlySet<Socket>;
   close(): Promise<void>;
 }
 
@@ -31,9 +33,15 @@ export async function startOddServer(
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.once('end', () => answer(response, count++, request, Buffer.concat(chunks)));
   });
+  const open = new Set<Socket>();
+  server.on('connection', (socket) => {
+    open.add(socket);
+    for (const event of ['end', 'close']) socket.once(event, () => open.delete(socket));
+  });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    open,
     close: () => {
       server.closeAllConnections();
       return new Promise((resolve) => server.close(() => resolve()));

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { BenchError } from '../../src/bench/bench-error.js';
 import { splitLoad, startLoad } from '../../src/bench/load.js';
 import type { LoadOptions, LoadRunner } from '../../src/bench/load-types.js';
+import { takeDeadPort } from '../support/dead-port.js';
 import { ANSWER, type OddServer, PAYLOAD, startOddServer } from './echo.js';
 
 const JSON_ARM = { encoding: 'rest_json', gzip: false } as const;
@@ -49,14 +50,6 @@ describe('an open load', () => {
     expect(late!.meanMs).toBeGreaterThan((38 * 250) / 2 / 120);
   });
 
-  test('tells requests that the server was too slow for as failures', async () => {
-    const load = await against((response) => setTimeout(() => response.end(ANSWER), 100), { httpConnections: 1 });
-    const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'open', ratePerSecond: 100 }, 200);
-    expect(round.requests + round.failures).toBe(20);
-    expect(round.failures).toBeGreaterThan(0);
-    expect(round.firstFailure).toMatch(/too slow for 100 requests a second/);
-  });
-
   test('has its requests shared by all processes', async () => {
     const load = await against((response) => response.end(ANSWER), { processes: 2 });
     const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'open', ratePerSecond: 200 }, 300);
@@ -85,36 +78,13 @@ describe('against a server whose delays are known', () => {
     expect(few.seconds).toBeCloseTo(0.5, 2);
   });
 
-  test('an open load whose answers come late, but none later than others, has kept its rate', async () => {
-    const late = 300;
-    const load = await against((response) => setTimeout(() => response.end(ANSWER), late), { processes: 2 });
-    const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'open', ratePerSecond: 40 }, 200);
-    expect(round.requests).toBe(8);
-    expect(Math.min(...round.latenciesMs)).toBeGreaterThan(late - 2);
-    // With the last answer's 300 ms it would be 16 a second.
-    expect(round.requests / round.seconds).toBeGreaterThan(20);
-    expect(round.requests / round.seconds).toBeLessThan(41);
-  });
-
   test('an open load that a server falls behind is told at what the server can answer', async () => {
     const load = await against(oneAfterAnother(20));
     const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'open', ratePerSecond: 100 }, 400);
     expect(round.requests).toBe(40);
+    // Between the first answer and the last lie 39 times 20 ms, and the first one took no less than the quickest.
     expect(round.requests / round.seconds).toBeLessThan(54);
     expect(round.maxMs).toBeGreaterThan(39 * 10);
-  });
-
-  test('callers that begin all at once are timed from their second request on', async () => {
-    const [callers, leadIn, laterMs] = [8, 4, 60];
-    // Whoever comes first is answered early: nobody was before him.
-    const load = await against((response, index) => {
-      setTimeout(() => response.end(ANSWER), index < leadIn + callers ? 0 : laterMs);
-    });
-    const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'closed', concurrency: callers }, 10);
-    expect(round.requests).toBeGreaterThanOrEqual(2 * callers);
-    expect(round.latenciesMs.length).toBe(round.requests - callers);
-    expect(Math.min(...round.latenciesMs)).toBeGreaterThan(laterMs - 2);
-    expect(round.meanMs).toBeGreaterThan(laterMs - 2);
   });
 
   test('each caller is timed at least once, however slow the server', async () => {
@@ -141,24 +111,25 @@ describe('against a server whose delays are known', () => {
   test("the server's phases are in the budget as it told them, and what it waited beyond as transit", async () => {
     const timing = { 'server-timing': 'decode;dur=1.5, compute;dur=10, encode;dur=0.5, total;dur=12' };
     const load = await against((response) => setTimeout(() => response.writeHead(200, timing).end(ANSWER), 40));
-    const { phases, explainedShare, meanMs } = await load.measure(
-      PAYLOAD,
-      JSON_ARM,
-      { kind: 'closed', concurrency: 1 },
-      200,
-    );
+    const { phases, meanMs } = await load.measure(PAYLOAD, JSON_ARM, { kind: 'closed', concurrency: 1 }, 200);
     const told = phases.filter(({ side }) => side === 'server').map(({ name, medianMs }) => [name, medianMs]);
     expect(told).toEqual([
       ['decode', 1.5],
       ['compute', 10],
       ['encode', 0.5],
     ]);
-    expect(phases.find(({ name }) => name === 'transit')!.medianMs).toBeGreaterThan(39 - 12);
-    expect(explainedShare).toBeGreaterThan(0.98);
-    expect(explainedShare).toBeLessThan(1.02);
+    expect(phases.map(({ side, name }) => (side === 'server' ? side : name))).toEqual([
+      ...['encode', 'send', 'server', 'server', 'server'],
+      ...['transit', 'read', 'decode'],
+    ]);
+    const meanOf = (...names: string[]) =>
+      phases.filter(({ name }) => names.includes(name)).reduce((total, phase) => total + phase.meanMs, 0);
+    // A client that is stopped between sending and its stamp takes for sending what was transit.
+    expect(meanOf('send', 'transit', 'read')).toBeGreaterThan(39 - 12);
+    // What a phase has is taken from no other; what lies outside of all of them is the machine's.
     const sum = phases.reduce((total, phase) => total + phase.meanMs, 0);
-    expect(sum / meanMs).toBeGreaterThan(0.98);
-    expect(sum / meanMs).toBeLessThan(1.02);
+    expect(sum).toBeGreaterThan(39);
+    expect(sum).toBeLessThan(meanMs * (1 + 1e-9));
   });
 });
 
@@ -175,21 +146,24 @@ describe('a closed load', () => {
   });
 
   test('never has more requests under way than callers, and queues those that find no connection', async () => {
-    const open = { now: 0, most: 0 };
+    const [open, connections] = [{ now: 0, most: 0 }, 3];
+    const waiting: (() => void)[] = [];
     const load = await against(
       (response) => {
         open.most = Math.max(open.most, ++open.now);
-        setImmediate(() => {
+        waiting.push(() => {
           open.now--;
           response.end(ANSWER);
         });
+        // Until all connections have been in use at once nobody is answered.
+        if (open.most >= connections) for (const answer of waiting.splice(0)) setImmediate(answer);
       },
-      { httpConnections: 3 },
+      { httpConnections: connections },
     );
     const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'closed', concurrency: 8 }, 150);
     expect(round.failures).toBe(0);
     expect(round.requests).toBeGreaterThan(8);
-    expect(open.most).toBe(3);
+    expect(open.most).toBe(connections);
     expect(round.latenciesMs.length).toBe(round.requests - 8);
   });
 
@@ -273,12 +247,13 @@ describe('a probe', () => {
   });
 
   test('fails in words for doors that are not there', async () => {
-    const load = await against((response) => response.end(ANSWER));
-    await expect(load.probe(PAYLOAD, { encoding: 'grpc_raw', gzip: false })).rejects.toThrow(
+    const { port, release } = await takeDeadPort();
+    runner = await startLoad({ http: { url: `http://127.0.0.1:${port}` } }, { processes: 1 });
+    await expect(runner.probe(PAYLOAD, { encoding: 'grpc_raw', gzip: false })).rejects.toThrow(
       /address of its gRPC door/,
     );
-    await server!.close();
-    await expect(load.probe(PAYLOAD, JSON_ARM)).rejects.toThrow(/can't connect to 127\.0\.0\.1:\d+/);
+    await expect(runner.probe(PAYLOAD, JSON_ARM)).rejects.toThrow(`can't connect to 127.0.0.1:${port}`);
+    release();
   });
 });
 
