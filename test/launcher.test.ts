@@ -41,6 +41,11 @@ class Launched {
     }
   }
 
+  /** Waits for text on stderr, a pipe of its own: what was written there before a line on stdout may be read after it. */
+  async complained(text: string): Promise<void> {
+    await expect.poll(() => this.errors).toContain(text);
+  }
+
   get lines(): readonly string[] {
     return this.#lines;
   }
@@ -87,7 +92,7 @@ describe.runIf(process.platform !== 'win32')('the launcher', () => {
       process.kill(one.serverPids[0]!, signal);
       await one.said('ready', 2);
       expect(one.serverPids[1]).not.toBe(one.serverPids[0]);
-      expect(one.errors).toContain(`died natively: starting it again {"death":"${signal}"`);
+      await one.complained(`died natively: starting it again {"death":"${signal}"`);
       one.child.kill('SIGTERM');
       expect(await one.exit).toEqual([0, null]);
     },

@@ -119,10 +119,10 @@ test('a request without data is INVALID_ARGUMENT', async () => {
 });
 
 test('the deadline of the caller reaches the engine on the monotonic clock', async () => {
-  await call(open, 'ModelInfer', inferRequest('echo', floats(1)), { deadline: Date.now() + 30_000 });
+  await call(open, 'ModelInfer', inferRequest('echo', floats(1)), { deadline: Date.now() + 3_600_000 });
   const { deadlineMs, timeline } = front.engine.seen.at(-1)!;
-  expect(deadlineMs - timeline.firstByte).toBeGreaterThan(20_000);
-  expect(deadlineMs - timeline.firstByte).toBeLessThan(30_001);
+  expect(deadlineMs - timeline.firstByte).toBeGreaterThan(3_000_000);
+  expect(deadlineMs - timeline.firstByte).toBeLessThan(3_600_001);
   await call(open, 'ModelInfer', inferRequest('echo', floats(1)));
   expect(front.engine.seen.at(-1)!.deadlineMs).toBe(Number.POSITIVE_INFINITY);
 });

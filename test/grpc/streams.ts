@@ -43,6 +43,9 @@ export function echoBytes(id: string, model = 'echo', data = Buffer.from(id.padE
   return inferBytes(model, data, { id });
 }
 
+/** A text that no test waits out: whatever the machine, its stream is under way when it is cut. */
+export const ENDLESS = Array.from({ length: 300_000 }, () => 'w').join(' ');
+
 export interface StreamMessage {
   readonly id: string;
   readonly error: string;
