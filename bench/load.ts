@@ -6,6 +6,7 @@
  */
 import { spawn } from 'node:child_process';
 import { canPin, LOAD_CPU } from './affinity.js';
+import { endsWithUs } from './peer.js';
 import { cpuTime } from './process-cpu.js';
 import { BenchError } from './result.js';
 
@@ -97,7 +98,7 @@ function rounded(requests: number, inFlight: number): number {
 
 function output(command: string, args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = endsWithUs(spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true }));
     let text = '';
     let errors = '';
     child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));

@@ -22,19 +22,30 @@ export interface MatrixSurroundings {
   /** When the run began, on `performance.now()`. */
   readonly runBegan: number;
   readonly progress: ProgressLine;
+  /** Ends it with the cells so far. */
+  readonly signal: AbortSignal;
 }
 
-/** Results in the order of the cells. */
-export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroundings): Promise<CellResult[]> {
-  const { target, serverCpuUs, cpus, progress, runBegan } = surroundings;
+export interface MeasuredCells {
+  /** In the order of the cells that were asked for. */
+  readonly cells: readonly CellResult[];
+  /** How many were asked for. */
+  readonly total: number;
+}
+
+export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroundings): Promise<MeasuredCells> {
+  const { target, serverCpuUs, cpus, progress, runBegan, signal } = surroundings;
   const runner = await startLoad(target, { processes: 1, ...(cpus && { cpus }) });
+  // Whoever waits for a client process hears that it has ended.
+  const end = (): void => void runner.close();
+  signal.addEventListener('abort', end);
   const began = performance.now();
   const closed = closedCells(plan);
   const total = closed.length + openCount(plan);
   // Each part asks every arm once before it measures, and says each time what it can't ask.
   const told = new Set<string>();
   const tell = (note: string): void => {
-    if (!told.has(note)) surroundings.onNote(note);
+    if (!told.has(note) && !signal.aborted) surroundings.onNote(note);
     told.add(note);
   };
   let done = 0;
@@ -47,11 +58,16 @@ export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroun
   const measure = async (cells: readonly CellSpec[]): Promise<CellResult[]> => {
     const results: CellResult[] = [];
     for (const part of partsOf(cells)) {
+      if (signal.aborted) break;
       if (performance.now() - runBegan > plan.beginWithinMs.cells) leftOut.push(partName(part));
       else {
         const { rounds, msPerRound } = plan;
         const options = { rounds, warmUpRounds: 1, msPerRound, serverCpuUs, onNote: tell, onProgress: show };
-        results.push(...(await runCells(runner, part, options)));
+        try {
+          results.push(...(await runCells(runner, part, options)));
+        } catch (error) {
+          if (!signal.aborted) throw error;
+        }
       }
       done += part.length;
     }
@@ -67,8 +83,9 @@ export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroun
     }
     const results = [...first, ...(await measure(open))];
     if (leftOut.length > 0) tell(leftOutNote('cells', leftOut));
-    return results;
+    return { cells: results, total };
   } finally {
+    signal.removeEventListener('abort', end);
     await runner.close();
   }
 }

@@ -2,7 +2,8 @@
  * gRPC or REST? The article's matrix: five sizes, three models, every arm, closed and open loops, and the ways to stream tokens.
  *
  * What `npm run bench` does when no other bench is named. The server runs in its own process with its real defaults, on cores of its own
- * where there are enough. Ends in a table, a verdict and files: `results.json`, `report.md`, plots.
+ * where there are enough. Ends in a table, a verdict and files: `results.json`, `report.md`, plots; so does a run that is
+ * interrupted, with what it has.
  */
 import { cpSync } from 'node:fs';
 import { join, relative } from 'node:path';
@@ -11,11 +12,12 @@ import { ProgressLine } from '../src/bench/progress-line.js';
 import { makeOutputDirectory, writeReportFiles } from '../src/bench/report-files.js';
 import { resultsTable } from '../src/bench/report-table.js';
 import type { BenchResults, StreamResult } from '../src/bench/results.js';
-import { runStreams, streamProgress } from '../src/bench/streams.js';
+import { runStreams, type StreamOptions, streamProgress } from '../src/bench/streams.js';
+import { unlessStopped } from '../src/bench/unless-stopped.js';
 import { verdict } from '../src/bench/verdict.js';
 import { verdictText } from '../src/bench/verdict-text.js';
 import { canPin, cpuHalves, pinnedTo } from './affinity.js';
-import { runExperiments } from './experiments/run.js';
+import { EXPERIMENT_NAMES, runExperiments } from './experiments/run.js';
 import { leftOutNote } from './left-out.js';
 import { matrixPlan } from './matrix-cells.js';
 import { matrixFigures } from './matrix-figures.js';
@@ -32,24 +34,33 @@ export const matrix: Bench = {
   name: 'matrix',
   question:
     "gRPC or REST: the article's payloads and models by every arm, a verdict, files with all figures (17 minutes)",
+  endsEarly: true,
   run,
 };
 
-async function run({ quick, out = 'bench-results' }: BenchOptions): Promise<Figures> {
+async function run({ quick, out = 'bench-results', signal }: BenchOptions): Promise<Figures> {
   // Before half an hour of work that could not be kept.
   makeOutputDirectory(out);
   const began = performance.now();
-  const measured = await measureMatrix(quick);
+  const { measured, total } = await measureMatrix(quick, signal);
+  if (signal.aborted && measured.cells.length === 0) {
+    say('interrupted before anything was measured');
+    return {};
+  }
   const notes = [...measured.notes];
   const experiments = await runExperiments({
     quick,
     beginUntilMs: began + matrixPlan(quick).beginWithinMs.experiments,
     onNote: (note) => notes.push(note),
+    signal,
   });
-  const results = {
+  const { cells, streams } = measured;
+  const cutShort = `interrupted, ${cells.length} of ${total} cells measured, ${streams.length} ways of streaming, ${experiments.length} of ${EXPERIMENT_NAMES.length} experiments`;
+  const results: BenchResults = {
     ...measured,
     experiments: [...measured.experiments, ...experiments],
     seconds: (performance.now() - began) / 1000,
+    ...(signal.aborted && { cutShort }),
     notes,
   };
   const width = process.stdout.columns ?? 120;
@@ -57,11 +68,18 @@ async function run({ quick, out = 'bench-results' }: BenchOptions): Promise<Figu
   say(`\n${verdictText(verdict(results), { width })}\n`);
   const [report] = writeReportFiles(out, results);
   say(`report: ${relative(process.cwd(), report!) || report}`);
+  if (results.cutShort !== undefined) process.stderr.write(`bench: ended early: ${results.cutShort}\n`);
   return matrixFigures(results);
 }
 
+interface MeasuredMatrix {
+  readonly measured: BenchResults;
+  /** Cells that were asked for. */
+  readonly total: number;
+}
+
 /** Starts the server, measures everything, stops it. */
-async function measureMatrix(quick: boolean): Promise<BenchResults> {
+async function measureMatrix(quick: boolean, signal: AbortSignal): Promise<MeasuredMatrix> {
   const plan = matrixPlan(quick);
   const startedAt = new Date();
   const began = performance.now();
@@ -81,39 +99,47 @@ async function measureMatrix(quick: boolean): Promise<BenchResults> {
     ];
     const { name, version } = (await (await fetch(`${http}/v2`)).json()) as { name: string; version: string };
     const target = { grpc: { address: grpc }, http: { url: http } };
-    const cells = await measureCells(plan, {
+    const { cells, total } = await measureCells(plan, {
       target,
       serverCpuUs,
       cpus: canPin() ? load : undefined,
       onNote: (note) => notes.push(note),
       runBegan: began,
       progress,
+      signal,
     });
-    const isTime = (part: 'streams' | 'independent'): boolean => performance.now() - began < plan.beginWithinMs[part];
+    const isTime = (part: 'streams' | 'independent'): boolean =>
+      !signal.aborted && performance.now() - began < plan.beginWithinMs[part];
+    // What an interrupted run lacks is told once, for all of it.
+    const leaveOut = (part: string): void => {
+      if (!signal.aborted) notes.push(leftOutNote('parts', [part]));
+    };
     let streams: readonly StreamResult[] = [];
     if (isTime('streams')) {
-      streams = await pinnedTo(load, () =>
-        runStreams({
-          grpc,
-          http,
-          model: STREAM_MODEL,
-          rounds: plan.streamRounds,
-          serverCpuUs,
-          onProgress: (share, way) => progress.show(streamProgress(share, way)),
-          onNote: (note) => notes.push(note),
-        }),
-      );
-    } else notes.push(leftOutNote('parts', ['the token streams']));
-    let independent: IndependentChecks = {
-      experiments: [],
-      notes: [leftOutNote('parts', ['the comparison with h2load'])],
-    };
+      const streamOptions: StreamOptions = {
+        grpc,
+        http,
+        model: STREAM_MODEL,
+        rounds: plan.streamRounds,
+        serverCpuUs,
+        onProgress: (share, way) => progress.show(streamProgress(share, way)),
+        onNote: (note) => notes.push(note),
+        signal,
+        onCutShort: ({ done, total: rounds, reason }) =>
+          notes.push(
+            `The token streams ended after ${done} of ${rounds} rounds: ${signal.aborted ? 'interrupted' : reason}.`,
+          ),
+      };
+      streams = await pinnedTo(load, () => unlessInterrupted(signal, runStreams(streamOptions), []));
+    } else leaveOut('the token streams');
+    let independent: IndependentChecks = { experiments: [], notes: [] };
     if (isTime('independent')) {
       progress.say('h2load measures one cell per protocol');
-      independent = await checkIndependently(target, pid, plan.independent);
-    }
+      const checks = checkIndependently(target, pid, plan.independent);
+      independent = await unlessInterrupted(signal, unlessStopped(signal, checks), independent);
+    } else leaveOut('the comparison with h2load');
     progress.end();
-    return {
+    const measured: BenchResults = {
       schema: 1,
       startedAt: startedAt.toISOString(),
       seconds: (performance.now() - began) / 1000,
@@ -126,8 +152,19 @@ async function measureMatrix(quick: boolean): Promise<BenchResults> {
       experiments: independent.experiments,
       notes: [...notes, ...independent.notes],
     };
+    return { measured, total };
   } finally {
     progress.end();
     await stop();
+  }
+}
+
+/** What comes of `work`, or `otherwise` where it failed because it was told to stop. */
+async function unlessInterrupted<T>(signal: AbortSignal, work: Promise<T>, otherwise: T): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    return otherwise;
   }
 }

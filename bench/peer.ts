@@ -49,7 +49,7 @@ export async function startTensorwire(
   args: readonly string[] = [],
   env: Readonly<Record<string, string>> = {},
 ): Promise<{ server: TestServer; pid: number; stop(): Promise<void> }> {
-  const server = await startServer({ repository, args: ['--log-level', 'warn', ...args], env });
+  const server = await startServer({ repository, args: ['--log-level', 'warn', ...args], env, detached: true });
   await server.waitFor(MODEL_READY);
   return {
     server,
@@ -89,7 +89,16 @@ export function spawnServer(
   // Node says at every start that stripping types is experimental.
   // With the serving process's flags comes its allocator's setting; the stock echo has neither.
   const env = flags.length > 0 ? { ...ALLOCATOR, ...process.env } : process.env;
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...flags, path], { stdio, env });
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...flags, path], {
+    stdio,
+    env,
+    detached: true,
+  });
+  return endsWithUs(child);
+}
+
+/** Whatever ends this process. Children are detached so that Ctrl-C comes here alone, which then ends them in order. */
+export function endsWithUs<Child extends ChildProcess>(child: Child): Child {
   const orphan = (): void => void child.kill('SIGKILL');
   process.once('exit', orphan);
   child.once('exit', () => process.off('exit', orphan));

@@ -9,6 +9,8 @@ export interface BenchOptions {
   readonly quick: boolean;
   /** Where a bench that writes files puts them; each has its own default. */
   readonly out?: string;
+  /** Comes when the run is to end early; see {@link Bench.endsEarly}. */
+  readonly signal: AbortSignal;
 }
 
 export type Figures = Readonly<Record<string, number>>;
@@ -17,6 +19,8 @@ export interface Bench {
   readonly name: string;
   /** One sentence: the question that it answers. */
   readonly question: string;
+  /** Whether it ends soon when told to and leaves what it has; the others are ended as they are. */
+  readonly endsEarly?: boolean;
   run(options: BenchOptions): Promise<Figures>;
 }
 

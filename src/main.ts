@@ -72,15 +72,20 @@ async function run({ execPath, version }: ServingNode & { ok: true }, argv: read
 
 /** The benchmark of any server, on the Node that serves. */
 async function bench(execPath: string, argv: readonly string[]): Promise<number> {
+  const { onStopSignals, STOP_SIGNALS } = await import('./stop-signals.js');
   if (execPath === process.execPath) {
-    const { benchCommand } = await import('./bench/command.js');
-    return benchCommand(argv);
+    const { benchCommand, INTERRUPTED } = await import('./bench/command.js');
+    const interrupt = new AbortController();
+    onStopSignals({ graceful: () => interrupt.abort(), forced: () => process.exit(INTERRUPTED) });
+    const code = await benchCommand(argv, interrupt.signal);
+    // What still waits for a server that is silent would keep the process.
+    if (interrupt.signal.aborted) process.exit(code);
+    return code;
   }
   const { spawn } = await import('node:child_process');
   const child = spawn(execPath, [fileURLToPath(import.meta.url), 'bench', ...argv], { stdio: 'inherit' });
-  // Ctrl-C reaches it as well, and it tells what it has measured.
-  process.on('SIGINT', () => undefined);
-  process.once('SIGTERM', () => child.kill());
+  // Ctrl-C reaches it as well; that one keystroke comes twice is known there.
+  for (const name of STOP_SIGNALS) process.on(name, () => child.kill(name));
   return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 1)));
 }
 

@@ -4,6 +4,7 @@
  * Called by the matrix, whose results hold what comes out, and by `npm run bench -- experiments`. Owns the order and the servers.
  */
 import type { ExperimentResult } from '../../src/bench/results.js';
+import { unlessStopped } from '../../src/bench/unless-stopped.js';
 import { leftOutNote } from '../left-out.js';
 import { BenchError, say } from '../result.js';
 import { balancing } from './balancing.js';
@@ -47,6 +48,8 @@ export interface RunOptions {
   readonly beginUntilMs?: number;
   /** Hears, where given, which were left out and which failed, in place of an error. */
   readonly onNote?: (note: string) => void;
+  /** Ends it with the experiments so far. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -58,6 +61,7 @@ export async function runExperiments({
   say: tell = say,
   beginUntilMs = Number.POSITIVE_INFINITY,
   onNote,
+  signal,
 }: RunOptions): Promise<ExperimentResult[]> {
   const unknown = names.filter((name) => !Object.hasOwn(EXPERIMENTS, name));
   if (unknown.length > 0) {
@@ -68,6 +72,7 @@ export async function runExperiments({
   const leftOut: string[] = [];
   try {
     for (const [i, name] of names.entries()) {
+      if (signal?.aborted) break;
       if (performance.now() > beginUntilMs) {
         leftOut.push(name);
         continue;
@@ -75,12 +80,14 @@ export async function runExperiments({
       tell(`experiment ${i + 1}/${names.length}: ${name}`);
       const began = performance.now();
       try {
-        const result = await EXPERIMENTS[name]!({ quick, lab, say: (line) => tell(`  ${line}`) });
+        const work = EXPERIMENTS[name]!({ quick, lab, say: (line) => tell(`  ${line}`) });
+        const result = await unlessStopped(signal, work);
         for (const [figure, value] of Object.entries(result.figures)) {
           if (!Number.isFinite(value)) throw new BenchError(`${name}: figure '${figure}' is ${value}`);
         }
         results.push(result);
       } catch (error) {
+        if (signal?.aborted) break;
         if (!(error instanceof BenchError) || onNote === undefined) throw error;
         onNote(`The experiment ${name} failed: ${error.message}`);
       }

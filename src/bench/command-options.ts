@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import type { TlsOptions } from '../client/types.js';
-import { BenchError } from './bench-error.js';
+import { UsageError } from './bench-error.js';
 import type { LoadTarget } from './load-types.js';
 import type { ArmSpec, Encoding, Load } from './results.js';
 
@@ -28,6 +28,8 @@ export interface CommandOptions {
   readonly out: string | undefined;
   readonly json: boolean;
   readonly quick: boolean;
+  /** The longest wait for an answer before the load, and for a token. */
+  readonly timeoutMs: number;
 }
 
 /** `--help` was asked for: `text` is the answer for stdout. */
@@ -53,6 +55,7 @@ interface Given {
   readonly gzip?: boolean;
   readonly processes?: string;
   readonly prompt?: string;
+  readonly timeout?: string;
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: string;
@@ -66,18 +69,18 @@ const MOST = { sizes: 262_144, concurrency: 10_000, rate: 100_000 } as const;
 
 const ENCODINGS: readonly Encoding[] = ['rest_json', 'rest_binary', 'grpc_raw', 'grpc_typed'];
 
-/** Reads `argv` (what stands behind `bench`). Throws HelpAnswer, or BenchError naming option and value. */
+/** Reads `argv` (what stands behind `bench`). Throws HelpAnswer, or UsageError naming option and value. */
 export function parseCommandOptions(argv: readonly string[]): CommandOptions {
   const given = readCommandLine(argv);
-  if (given.model === undefined) throw new BenchError('option --model is missing: the name of a model of the server');
+  if (given.model === undefined) throw new UsageError('option --model is missing: the name of a model of the server');
   if (given.input !== undefined && (given.shape || given.sizes)) {
-    throw new BenchError(
+    throw new UsageError(
       'option --input: a request that is given has its shapes; --shape and --sizes are for made ones',
     );
   }
   const target = targetOf(given);
   if (given.prompt !== undefined && (target.grpc?.tls || target.http?.url.startsWith('https:'))) {
-    throw new BenchError('option --prompt: streams are read without TLS');
+    throw new UsageError('option --prompt: streams are read without TLS');
   }
   const quick = given.quick ?? false;
   const numbers = (name: 'sizes' | 'concurrency' | 'rate', fallback: readonly number[], whole: boolean) =>
@@ -103,6 +106,7 @@ export function parseCommandOptions(argv: readonly string[]): CommandOptions {
     out: given.out,
     json: given.json ?? false,
     quick,
+    timeoutMs: positive('timeout', given.timeout, 30) * 1000,
   };
 }
 
@@ -115,7 +119,7 @@ function readCommandLine(argv: readonly string[]): Given {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) throw new HelpAnswer(printed);
-    throw new BenchError(error.message.replaceAll(/\s+/g, ' ').replace(/^error: /, ''));
+    throw new UsageError(error.message.replaceAll(/\s+/g, ' ').replace(/^error: /, ''));
   }
   return command.opts<Given>();
 }
@@ -128,6 +132,10 @@ function commandLine(): Command {
     new Option('--ca <file>', "PEM of the authority that signed the server's certificate").helpGroup('Server:'),
     new Option('--cert <file>', 'PEM of a client certificate, for mTLS').helpGroup('Server:'),
     new Option('--key <file>', 'PEM of its key').helpGroup('Server:'),
+    new Option(
+      '--timeout <seconds>',
+      'longest wait for one answer before the load, and for a token (default: 30)',
+    ).helpGroup('Server:'),
     new Option('--model <name>', 'the model to ask').helpGroup('Request:'),
     new Option('--model-version <version>', "its version (default: the server's choice)").helpGroup('Request:'),
     new Option('--sizes <kb,...>', "KB of a request's tensors (default: 2,10,100,500,1000)").helpGroup('Request:'),
@@ -181,9 +189,9 @@ fractions of [0, 1), whole numbers below 100, words. A model that refuses those 
 
 function targetOf({ grpc, http, ca, cert, key }: Given): LoadTarget {
   if (grpc === undefined && http === undefined) {
-    throw new BenchError('no server: give --grpc host:port, --http http://host:port, or both to compare them');
+    throw new UsageError('no server: give --grpc host:port, --http http://host:port, or both to compare them');
   }
-  if ((cert === undefined) !== (key === undefined)) throw new BenchError('options --cert and --key need each other');
+  if ((cert === undefined) !== (key === undefined)) throw new UsageError('options --cert and --key need each other');
   const tls: TlsOptions = {
     ...(ca !== undefined && { ca: readFile('ca', ca) }),
     ...(cert !== undefined && { cert: readFile('cert', cert), key: readFile('key', key!) }),
@@ -197,7 +205,7 @@ function targetOf({ grpc, http, ca, cert, key }: Given): LoadTarget {
 
 function grpcDoor(text: string, tls: TlsOptions | undefined): NonNullable<LoadTarget['grpc']> {
   const [, scheme, address] = /^(?:(grpcs?):\/\/)?([^/\s]+:\d{1,5})\/?$/.exec(text) ?? [];
-  if (address === undefined) throw new BenchError(`option --grpc: ${quote(text)} is not host:port`);
+  if (address === undefined) throw new UsageError(`option --grpc: ${quote(text)} is not host:port`);
   const secure = scheme === 'grpcs' || (scheme === undefined && tls !== undefined);
   return { address, ...(secure && { tls: tls ?? true }) };
 }
@@ -205,7 +213,7 @@ function grpcDoor(text: string, tls: TlsOptions | undefined): NonNullable<LoadTa
 function httpUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.search !== '' || url.hash !== '') {
-    throw new BenchError(`option --http: ${quote(text)} is not http://host:port`);
+    throw new UsageError(`option --http: ${quote(text)} is not http://host:port`);
   }
   return url.href.replace(/\/+$/, '');
 }
@@ -219,7 +227,7 @@ function armsOf({ arms, gzip }: Given, target: LoadTarget): ArmSpec[] {
   const missing = named.find(({ encoding }) => !possible(encoding));
   if (missing) {
     const door = missing.encoding.startsWith('grpc') ? '--grpc' : '--http';
-    throw new BenchError(`option --arms: ${missing.encoding} needs ${door}`);
+    throw new UsageError(`option --arms: ${missing.encoding} needs ${door}`);
   }
   return gzip ? [...named, ...named.filter((arm) => !arm.gzip).map((arm) => ({ ...arm, gzip: true }))] : named;
 }
@@ -228,21 +236,21 @@ function armOf(text: string): ArmSpec {
   const [name, ending] = text.trim().split('+');
   const encoding = ENCODINGS.find((known) => known === name);
   if (encoding === undefined || (ending !== undefined && ending !== 'gzip')) {
-    throw new BenchError(`option --arms: ${quote(text)} is none of ${ENCODINGS.join(', ')}, each maybe with +gzip`);
+    throw new UsageError(`option --arms: ${quote(text)} is none of ${ENCODINGS.join(', ')}, each maybe with +gzip`);
   }
   return { encoding, gzip: ending === 'gzip' };
 }
 
 function namedShape(text: string): [string, number[]] {
   const [, name, dims] = /^(.+):((?:-1|\d+)(?:,(?:-1|\d+))*)$/.exec(text) ?? [];
-  if (name === undefined) throw new BenchError(`option --shape: ${quote(text)} is not input:1,-1,3`);
+  if (name === undefined) throw new UsageError(`option --shape: ${quote(text)} is not input:1,-1,3`);
   return [name, dims!.split(',').map(Number)];
 }
 
 function numberList(name: keyof typeof MOST, text: string, isWhole: boolean): number[] {
   return text.split(',').map((part) => {
     const value = isWhole ? whole(name, part, 0) : positive(name, part, 0);
-    if (value > MOST[name]) throw new BenchError(`option --${name}: ${quote(part)} is more than ${MOST[name]}`);
+    if (value > MOST[name]) throw new UsageError(`option --${name}: ${quote(part)} is more than ${MOST[name]}`);
     return value;
   });
 }
@@ -251,7 +259,7 @@ function positive(name: string, text: string | undefined, fallback: number): num
   if (text === undefined) return fallback;
   const value = Number(text);
   if (text.trim() === '' || !Number.isFinite(value) || value <= 0) {
-    throw new BenchError(`option --${name}: ${quote(text)} is not a number above 0`);
+    throw new UsageError(`option --${name}: ${quote(text)} is not a number above 0`);
   }
   return value;
 }
@@ -259,7 +267,7 @@ function positive(name: string, text: string | undefined, fallback: number): num
 function whole(name: string, text: string | undefined, fallback: number): number {
   const value = positive(name, text, fallback);
   if (!Number.isSafeInteger(value))
-    throw new BenchError(`option --${name}: ${quote(text!)} is not a whole number above 0`);
+    throw new UsageError(`option --${name}: ${quote(text!)} is not a whole number above 0`);
   return value;
 }
 
@@ -267,7 +275,7 @@ function readFile(option: string, path: string): Uint8Array {
   try {
     return readFileSync(path);
   } catch (error) {
-    throw new BenchError(`option --${option}: ${(error as Error).message}`);
+    throw new UsageError(`option --${option}: ${(error as Error).message}`);
   }
 }
 

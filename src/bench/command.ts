@@ -2,10 +2,11 @@
  * The command `tensorwire bench`: measures REST against gRPC on any server of the Open Inference Protocol and ends in a verdict.
  *
  * Called by `main.ts` with what stands behind `bench`. Tables and the verdict go to stdout, progress to stderr. What can't be measured is
- * left out with a note; only when nothing is left it is an error. Ctrl-C, or a server that goes away, leaves what was measured so far.
+ * left out with a note; only when nothing is left it is an error. A signal that ends it, or a server that goes away, leaves what was
+ * measured so far.
  */
 import type { ModelMetadata, ServerMetadata } from '../client/types.js';
-import { BenchError } from './bench-error.js';
+import { BenchError, SilenceError, UsageError } from './bench-error.js';
 import { payloadName } from './cell-result.js';
 import { type CommandOptions, HelpAnswer, parseCommandOptions } from './command-options.js';
 import { environmentOf } from './environment.js';
@@ -17,30 +18,35 @@ import { ProgressLine } from './progress-line.js';
 import { makeOutputDirectory, writeReportFiles } from './report-files.js';
 import { resultsTable } from './report-table.js';
 import { type ArmSpec, armName, type BenchResults, type CellResult, type StreamResult } from './results.js';
-import { runCells } from './run-cells.js';
+import { type CutShort, runCells } from './run-cells.js';
 import { runStreams, streamProgress } from './streams.js';
+import { unlessStopped } from './unless-stopped.js';
 import { verdict } from './verdict.js';
 import { verdictText } from './verdict-text.js';
 
-/** Resolves with the exit status: 0, or after one line on stderr saying what is wrong 1, and 130 for Ctrl-C. */
-export async function benchCommand(argv: readonly string[]): Promise<number> {
+/** What shells tell of a command that Ctrl-C has ended. */
+export const INTERRUPTED = 130;
+/** As of shells, too. */
+const USAGE = 2;
+
+/**
+ * Resolves with the exit status: 0, or after one line on stderr saying what is wrong 1, 2 when it is what was typed, and 130 when `signal`
+ * has ended it.
+ */
+export async function benchCommand(argv: readonly string[], signal: AbortSignal): Promise<number> {
   const progress = new ProgressLine(process.stderr);
-  const stop = new AbortController();
-  // The second one ends us as if we had not listened.
-  const onSignal = (): void => stop.abort();
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
   try {
     const options = parseCommandOptions(argv);
-    const { results, cutShort } = await measure(options, progress, stop.signal);
+    const results = await measure(options, progress, signal);
     progress.end();
     report({ ...results, command: commandText(argv) }, options);
-    if (cutShort === undefined) return 0;
-    process.stderr.write(`tensorwire bench: ${cutShort}\n`);
-    return stop.signal.aborted ? INTERRUPTED : 1;
+    if (results.cutShort === undefined) return 0;
+    process.stderr.write(`tensorwire bench: ended early: ${results.cutShort}\n`);
+    return signal.aborted ? INTERRUPTED : 1;
   } catch (error) {
     progress.end();
-    if (stop.signal.aborted) {
-      process.stderr.write('tensorwire bench: stopped before anything was measured\n');
+    if (signal.aborted) {
+      process.stderr.write('tensorwire bench: interrupted before anything was measured\n');
       return INTERRUPTED;
     }
     if (error instanceof HelpAnswer) {
@@ -48,15 +54,11 @@ export async function benchCommand(argv: readonly string[]): Promise<number> {
       return 0;
     }
     if (!(error instanceof BenchError)) throw error;
-    process.stderr.write(`tensorwire bench: ${error.message}\n`);
-    return 1;
-  } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    const advice = error instanceof SilenceError ? '; --timeout waits longer' : '';
+    process.stderr.write(`tensorwire bench: ${error.message}${advice}\n`);
+    return error instanceof UsageError ? USAGE : 1;
   }
 }
-
-/** What shells tell of a command that Ctrl-C has ended. */
-const INTERRUPTED = 130;
 
 /** What to type to run it again; names and passwords of URLs are left out, as reports are shown around. */
 function commandText(argv: readonly string[]): string {
@@ -79,36 +81,31 @@ function report(results: BenchResults, { out, json }: CommandOptions): void {
   process.stderr.write(`wrote ${first} and what it shows\n`);
 }
 
-interface MeasuredRun {
-  readonly results: BenchResults;
-  /** Why it has fewer cells than were asked for. */
-  readonly cutShort: string | undefined;
-}
-
-async function measure(options: CommandOptions, progress: ProgressLine, signal: AbortSignal): Promise<MeasuredRun> {
-  const { target, model, version, input, prompt, rounds, processes, quick, out } = options;
+async function measure(options: CommandOptions, progress: ProgressLine, signal: AbortSignal): Promise<BenchResults> {
+  const { target, model, version, input, prompt, rounds, processes, quick, out, timeoutMs } = options;
   if (out !== undefined) makeOutputDirectory(out);
   const startedAt = new Date();
   const began = performance.now();
   const described = input === undefined ? { name: model, version } : undefined;
-  const { server, model: metadata } = await unlessStopped(signal, describeServer(target, described));
+  const { server, model: metadata } = await unlessStopped(signal, describeServer(target, described, timeoutMs));
   const notes: string[] = [];
   let cutShort: string | undefined;
-  const onCutShort = (reason: string): void => {
-    cutShort = `ended early, with the cells so far: ${signal.aborted ? 'stopped' : reason}`;
-    notes.unshift(`The run ${cutShort}`);
+  const onCutShort = ({ reason, done, total }: CutShort): void => {
+    const part = `${done} of ${total} ${prompt === undefined ? 'cells' : 'rounds of the token streams'}`;
+    cutShort = signal.aborted ? `interrupted, ${part} measured` : `${part} measured, then ${reason}`;
   };
   const surroundings = { options, server, notes, progress, signal, onCutShort };
   const measured =
     prompt === undefined
       ? { cells: await measureCells(guessesOf(options, metadata), surroundings), streams: [] }
       : { cells: [], streams: await measureStreams(prompt, surroundings) };
-  const results: BenchResults = {
+  return {
     schema: 1,
     startedAt: startedAt.toISOString(),
     seconds: (performance.now() - began) / 1000,
     quick,
     rounds,
+    ...(cutShort !== undefined && { cutShort }),
     environment: environmentOf({
       server: { name: server.name, version: server.version },
       pinned: false,
@@ -118,15 +115,6 @@ async function measure(options: CommandOptions, progress: ProgressLine, signal: 
     experiments: [],
     notes,
   };
-  return { results, cutShort };
-}
-
-/** Rejects when Ctrl-C comes first. */
-function unlessStopped<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    signal.addEventListener('abort', () => reject(new BenchError('stopped')));
-    work.then(resolve, reject);
-  });
 }
 
 interface Surroundings {
@@ -135,15 +123,15 @@ interface Surroundings {
   readonly notes: string[];
   readonly progress: ProgressLine;
   readonly signal: AbortSignal;
-  readonly onCutShort: (reason: string) => void;
+  readonly onCutShort: (cut: CutShort) => void;
 }
 
 async function measureCells(
   guesses: readonly Guess[],
   { options, server, notes, progress, signal, onCutShort }: Surroundings,
 ): Promise<CellResult[]> {
-  const { target, processes, loads, rounds, msPerRound } = options;
-  const runner = await startLoad(target, { processes });
+  const { target, processes, loads, rounds, msPerRound, timeoutMs } = options;
+  const runner = await startLoad(target, { processes, probeMs: timeoutMs });
   // Whoever waits for a client process hears that it has ended.
   const end = (): void => void runner.close();
   signal.addEventListener('abort', end);
@@ -168,9 +156,9 @@ async function measureCells(
 
 async function measureStreams(
   prompt: string,
-  { options, server, notes, progress, signal }: Surroundings,
+  { options, server, notes, progress, signal, onCutShort }: Surroundings,
 ): Promise<StreamResult[]> {
-  const { target, model, version, rounds } = options;
+  const { target, model, version, rounds, timeoutMs } = options;
   return runStreams({
     ...(target.grpc && { grpc: target.grpc.address }),
     ...(target.http && { http: target.http.url }),
@@ -178,7 +166,9 @@ async function measureStreams(
     ...(version !== undefined && { version }),
     prompt,
     rounds,
+    silenceMs: timeoutMs,
     signal,
+    onCutShort,
     // This server has both; Triton's is what others have.
     contract: server.name === 'tensorwire' ? 'inference.v1' : 'triton',
     onNote: (note) => notes.push(note),
@@ -250,10 +240,16 @@ async function possibleCells(
     }
     refusals.add(probed.refused[0]!.reason);
   }
-  const advice =
-    input === undefined ? '; give a request that the model takes with --input, or its shapes with --shape' : '';
+  const advice = input === undefined ? adviceFor([...refusals]) : '';
   const [payload] = guesses[0]!.payloads;
   throw new BenchError(`${payloadName(payload!)} is refused: ${[...refusals].join('; ')}${advice}`);
+}
+
+function adviceFor(refusals: readonly string[]): string {
+  // The protocol's word for models that answer with a stream, which Triton's text has.
+  if (refusals.some((refusal) => refusal.includes('decoupled')))
+    return '; is it a model that generates text? Then give --prompt';
+  return '; give a request that the model takes with --input, or its shapes with --shape';
 }
 
 function tellLeftOut(
@@ -284,6 +280,8 @@ async function problemOf(runner: LoadRunner, payload: Payload, arm: ArmSpec): Pr
     return undefined;
   } catch (error) {
     if (!(error instanceof BenchError)) throw error;
+    if (error instanceof SilenceError)
+      throw new SilenceError(`${payloadName(payload)}, ${armName(arm)}: ${error.message}`);
     return error.message;
   }
 }

@@ -4,7 +4,7 @@
  * Used by `npm run bench` and `tensorwire bench`. Owns the processes, and ends them; must not talk to a server itself.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { BenchError } from './bench-error.js';
+import { BenchError, SilenceError } from './bench-error.js';
 import { compiledFile } from './compiled-file.js';
 import type { Measured, Order, ProcessLoad, Reply } from './load-messages.js';
 import type {
@@ -29,7 +29,7 @@ const DEFAULT_HTTP_CONNECTIONS = 64;
 
 /** Starts the processes. They end with `close`, and with this process. */
 export async function startLoad(target: LoadTarget, options: LoadOptions): Promise<LoadRunner> {
-  const { processes, cpus, grpcConnections, httpConnections } = options;
+  const { processes, cpus, grpcConnections, httpConnections, probeMs = PATIENCE_MS } = options;
   if (!Number.isInteger(processes) || processes < 1) throw new BenchError(`${processes} client processes: at least 1`);
   const peers = Array.from({ length: processes }, (_, index) => new Peer(cpus?.[index % cpus.length]));
   const connections = {
@@ -38,7 +38,7 @@ export async function startLoad(target: LoadTarget, options: LoadOptions): Promi
   };
 
   async function probe(payload: Payload, arm: ArmSpec): Promise<Probe> {
-    const reply = await peers[0]!.ask({ kind: 'probe', target, payload, arm }, 'probed', PATIENCE_MS);
+    const reply = await peers[0]!.ask({ kind: 'probe', target, payload, arm }, 'probed', probeMs);
     return reply.probe;
   }
 
@@ -135,7 +135,7 @@ class Peer {
     if (this.#ended) throw this.#ended;
     const reply = await new Promise<Reply>((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#ended = new BenchError(`the server gave no answer within ${Math.round(patienceMs / 1000)} s`);
+        this.#ended = new SilenceError(`the server gave no answer within ${patienceMs / 1000} s`);
         this.#waiting = undefined;
         this.#child.kill('SIGKILL');
         reject(this.#ended);

@@ -8,7 +8,7 @@ import { createGrpcClient } from '../client/grpc-client.js';
 import { modelPath, parseModelMetadata, parseServerMetadata } from '../client/rest-metadata.js';
 import { messageOf } from '../client/rest-status.js';
 import type { ModelMetadata, ServerMetadata } from '../client/types.js';
-import { BenchError } from './bench-error.js';
+import { BenchError, SilenceError } from './bench-error.js';
 import type { LoadTarget } from './load-types.js';
 
 export interface Description {
@@ -22,34 +22,47 @@ export interface DescribedModel {
   readonly version: string | undefined;
 }
 
-const TIMEOUT_MS = 10_000;
-
-/** Asks every door, so that one that is closed is found before the load. Throws BenchError naming the door. */
+/**
+ * Asks every door, so that one that is closed is found before the load; waits `timeoutMs` for each answer. Throws BenchError naming the
+ * door.
+ */
 export async function describeServer(
   { grpc, http }: LoadTarget,
   model: DescribedModel | undefined,
+  timeoutMs: number,
 ): Promise<Description> {
-  const overGrpc = grpc && (await atDoor(`--grpc ${grpc.address}`, () => describeByGrpc(grpc, model)));
-  const overHttp = http && (await atDoor(`--http ${http.url}`, () => describeByRest(http, model)));
+  const overGrpc =
+    grpc && (await atDoor(`--grpc ${grpc.address}`, () => describeByGrpc(grpc, model, timeoutMs), timeoutMs));
+  const overHttp =
+    http && (await atDoor(`--http ${http.url}`, () => describeByRest(http, model, timeoutMs), timeoutMs));
   return (overGrpc ?? overHttp)!;
 }
 
-async function atDoor(door: string, ask: () => Promise<Description>): Promise<Description> {
+async function atDoor(door: string, ask: () => Promise<Description>, timeoutMs: number): Promise<Description> {
   try {
     return await ask();
   } catch (error) {
-    throw new BenchError(`${door}: ${(error as Error).message.replaceAll(/\s+/g, ' ').trim()}`);
+    const { name, message, code } = error as Error & { code?: string };
+    if (code === 'DEADLINE_EXCEEDED' || /^UND_ERR_\w+_TIMEOUT$/.test(code ?? '')) {
+      throw new SilenceError(`${door}: no answer within ${timeoutMs / 1000} s`);
+    }
+    const words = message.replaceAll(/\s+/g, ' ').trim();
+    // What parsers of one protocol say of the other's bytes; node:http2 puts the time behind it.
+    if (name === 'HTTPParserError') throw new BenchError(`${door}: no HTTP/1.1 there; is it the port for gRPC?`);
+    if (/: Protocol error\b/.test(words)) throw new BenchError(`${door}: no HTTP/2 there; is it the port for REST?`);
+    throw new BenchError(`${door}: ${words}`);
   }
 }
 
 async function describeByGrpc(
   { address, tls }: NonNullable<LoadTarget['grpc']>,
   model: DescribedModel | undefined,
+  timeoutMs: number,
 ): Promise<Description> {
   const client = createGrpcClient({
     protocol: 'grpc',
     addresses: [address],
-    timeoutMs: TIMEOUT_MS,
+    timeoutMs,
     retry: { attempts: 1 },
     ...(tls !== undefined && { tls }),
   });
@@ -64,18 +77,19 @@ async function describeByGrpc(
 async function describeByRest(
   { url, tls }: NonNullable<LoadTarget['http']>,
   model: DescribedModel | undefined,
+  timeoutMs: number,
 ): Promise<Description> {
   const { ca, cert, key, serverName } = tls ?? {};
   const pem = (value: Uint8Array | string | undefined) => (value === undefined ? undefined : Buffer.from(value));
   const agent = new Agent({
     connect: {
-      timeout: TIMEOUT_MS,
+      timeout: timeoutMs,
       ...(ca !== undefined && { ca: pem(ca) }),
       ...(cert !== undefined && { cert: pem(cert), key: pem(key) }),
       ...(serverName !== undefined && { servername: serverName }),
     },
-    headersTimeout: TIMEOUT_MS,
-    bodyTimeout: TIMEOUT_MS,
+    headersTimeout: timeoutMs,
+    bodyTimeout: timeoutMs,
   });
   const get = async (path: string): Promise<Buffer> => {
     const { statusCode, headers, body } = await request(`${url}${path}`, { dispatcher: agent });

@@ -9,7 +9,7 @@ import { ServeError } from '../base/errors.js';
 import { parseInferRequest } from '../base/tensor-json-parse.js';
 import { elementCount, fromRaw, isDatatype } from '../client/tensor.js';
 import type { InputTensor, ModelMetadata, TensorData, TensorMetadata } from '../client/types.js';
-import { BenchError } from './bench-error.js';
+import { BenchError, UsageError } from './bench-error.js';
 import type { Payload } from './load-types.js';
 import { createRandom } from './statistics.js';
 
@@ -40,7 +40,7 @@ export function payloadsFromMetadata(metadata: ModelMetadata, options: PayloadOp
   for (const name of shapes.keys()) {
     if (metadata.inputs.some((input) => input.name === name)) continue;
     const known = metadata.inputs.map((input) => input.name).join(', ');
-    throw new BenchError(`--shape: model ${model} has no input '${name}', it has ${known}`);
+    throw new UsageError(`--shape: model ${model} has no input '${name}', it has ${known}`);
   }
   const inputs = metadata.inputs.map((input) => ({ ...input, shape: shapes.get(input.name) ?? input.shape }));
   for (const input of inputs) checkInput(model, input);
@@ -90,7 +90,7 @@ export function payloadGuesses(metadata: ModelMetadata, options: PayloadOptions)
   ];
 }
 
-/** The inputs of a REST infer request's JSON body; its other members are not sent. Throws BenchError saying what is wrong with it. */
+/** The inputs of a REST infer request's JSON body; its other members are not sent. Throws UsageError saying what is wrong with it. */
 export function payloadFromJson(body: Uint8Array, model: string, version?: string): Payload {
   try {
     const inputs = parseInferRequest(body).inputs.map(({ name, datatype, shape, data }): InputTensor => {
@@ -102,7 +102,7 @@ export function payloadFromJson(body: Uint8Array, model: string, version?: strin
     return { model, ...(version !== undefined && { version }), payloadKb: null, inputs };
   } catch (error) {
     if (!(error instanceof ServeError) && !(error instanceof BenchError)) throw error;
-    throw new BenchError(`the input file is no infer request: ${error.message}`);
+    throw new UsageError(`the input file is no infer request: ${error.message}`);
   }
 }
 

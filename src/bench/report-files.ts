@@ -3,22 +3,45 @@
  *
  * Called by the command and `npm run bench`. Owns the names of the files; what stands in them is the reports'.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { BenchError } from './bench-error.js';
+import { closeSync, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { UsageError } from './bench-error.js';
 import { plots } from './plots.js';
 import { markdownReport } from './report-markdown.js';
 import type { BenchResults } from './results.js';
 
 const PLOTS = 'plots';
 
-/** Makes the directory where it isn't there. Throws BenchError when it can't be; call it before a long run. */
+const REPORT = 'report.md';
+const RESULTS = 'results.json';
+
+/** Makes the directory where it isn't there. Throws UsageError when a run couldn't write its files there; call it before the run. */
 export function makeOutputDirectory(directory: string): void {
+  const plotDirectory = join(directory, PLOTS);
   try {
-    mkdirSync(join(directory, PLOTS), { recursive: true });
+    makeDirectory(plotDirectory);
+    for (const each of [directory, plotDirectory]) {
+      const attempt = join(each, `.attempt-${process.pid}`);
+      writeFileSync(attempt, '');
+      rmSync(attempt);
+    }
+    for (const name of [REPORT, RESULTS]) tryFile(join(directory, name));
   } catch (error) {
-    throw new BenchError(`the output directory can't be made: ${(error as Error).message}`);
+    throw new UsageError(`the output directory ${directory} can't be written: ${(error as Error).message}`);
   }
+}
+
+/** Not mkdir's own recursion: Node's never ends where a directory says that what is to be made in it isn't there, as /proc does. */
+function makeDirectory(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+  const parent = dirname(path);
+  if (parent !== path) makeDirectory(parent);
+  mkdirSync(path);
+}
+
+/** One of an earlier run may belong to somebody else. */
+function tryFile(file: string): void {
+  if (statSync(file, { throwIfNoEntry: false })) closeSync(openSync(file, 'r+'));
 }
 
 /** Returns the paths written, the report first. */
@@ -27,8 +50,8 @@ export function writeReportFiles(directory: string, results: BenchResults): stri
   const drawn = plots(results);
   const relative = drawn.map(({ file }) => `${PLOTS}/${file}`);
   const files: readonly [path: string, text: string][] = [
-    ['report.md', markdownReport(results, relative)],
-    ['results.json', `${JSON.stringify(results, null, 1)}\n`],
+    [REPORT, markdownReport(results, relative)],
+    [RESULTS, `${JSON.stringify(results, null, 1)}\n`],
     ...drawn.map(({ svg }, index): [string, string] => [relative[index]!, svg]),
   ];
   for (const [path, text] of files) writeFileSync(join(directory, path), text);

@@ -60,11 +60,12 @@ class Images {
   }
 }
 
-function summary({ cells, streams, rounds, seconds, startedAt, quick }: BenchResults): string {
+function summary({ cells, streams, rounds, seconds, startedAt, quick, cutShort }: BenchResults): string {
   const requests = cells.reduce((sum, cell) => sum + cell.requests, 0);
   const rough = quick ? ' It was a quick run: its figures are rough, its intervals wide.' : '';
+  const cut = cutShort === undefined ? '' : `**The run ended early: ${markdownText(plainName(cutShort))}.** `;
   const streamed = streams.length > 0 ? ` and ${count(streams.length)} ways of streaming tokens` : '';
-  return `${count(cells.length)} cells${streamed}, ${count(requests)} requests in ${count(rounds)} ${rounds === 1 ? 'round' : 'rounds'}, ${count(seconds)} seconds from ${plainName(startedAt)} on.${rough}`;
+  return `${cut}${count(cells.length)} cells${streamed}, ${count(requests)} requests in ${count(rounds)} ${rounds === 1 ? 'round' : 'rounds'}, ${count(seconds)} seconds from ${plainName(startedAt)} on.${rough}`;
 }
 
 function howToRead({ rounds }: BenchResults): string {

@@ -74,8 +74,8 @@ export function marksOf(cell: CellResult): string {
     .join('');
 }
 
-/** One sentence for each mark that was set, then the notes of the run. */
-export function notesOf({ cells, notes, streams }: BenchResults): string[] {
+/** One sentence for each mark that was set, then that it ended early where it did, then the notes of the run. */
+export function notesOf({ cells, notes, streams, cutShort }: BenchResults): string[] {
   const ofMarks = MARKS.flatMap((mark) => {
     const marked = cells.filter((cell) => mark.applies(cell));
     if (marked.length === 0) return [];
@@ -85,7 +85,8 @@ export function notesOf({ cells, notes, streams }: BenchResults): string[] {
   });
   const texts = streams.filter(({ textEqual }) => !textEqual).map(({ way }) => way);
   if (texts.length > 0) ofMarks.push(`≠ the text was not that of the first way: ${texts.join(', ')}.`);
-  return [...ofMarks, ...notes.map((note) => note.replaceAll(/\s+/g, ' '))];
+  const ofRun = cutShort === undefined ? notes : [`The run ended early: ${cutShort}.`, ...notes];
+  return [...ofMarks, ...ofRun.map((note) => note.replaceAll(/\s+/g, ' '))];
 }
 
 /** `text_embedding, 2 KB, rest_json, 8 at a time`. */

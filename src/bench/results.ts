@@ -127,6 +127,8 @@ export interface BenchResults {
   readonly seconds: number;
   readonly quick: boolean;
   readonly rounds: number;
+  /** What a run that was ended early has: `interrupted, 12 of 60 cells`. Left out of a whole one. */
+  readonly cutShort?: string;
   /** The command line that runs it again, without secrets; for the report. */
   readonly command?: string;
   readonly environment: Environment;

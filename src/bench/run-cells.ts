@@ -28,6 +28,13 @@ export interface Progress {
   readonly secondsLeft: number | undefined;
 }
 
+export interface CutShort {
+  readonly reason: string;
+  /** Cells finished, and how many there would have been. */
+  readonly done: number;
+  readonly total: number;
+}
+
 export interface RunCellsOptions {
   readonly rounds: number;
   /** Rounds before those, whose figures are thrown away. */
@@ -37,10 +44,10 @@ export interface RunCellsOptions {
   readonly serverCpuUs?: () => number;
   readonly onProgress?: (progress: Progress) => void;
   /**
-   * Hears why where the run ends before all cells are measured: a server that is gone, processes that were closed. The cells that are
+   * Hears it where the run ends before all cells are measured: a server that is gone, processes that were closed. The cells that are
    * complete are the results then; without it that is an error.
    */
-  readonly onCutShort?: (reason: string) => void;
+  readonly onCutShort?: (cut: CutShort) => void;
   /** A sentence for the report: an arm that the server doesn't have and why, a client that was busy, failures. */
   readonly onNote?: (note: string) => void;
 }
@@ -65,7 +72,7 @@ export async function runCells(
       measured = await measureGroup(runner, group, options, pace);
     } catch (error) {
       if (!(error instanceof BenchError) || results.size === 0 || options.onCutShort === undefined) throw error;
-      options.onCutShort(error.message);
+      options.onCutShort({ reason: error.message, done: results.size, total: possible.length });
       break;
     }
     for (const [cell, rounds] of measured) {

@@ -7,6 +7,8 @@
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { type ClientHttp2Session, connect } from 'node:http2';
 import type { Socket } from 'node:net';
+import { SilenceError } from './bench-error.js';
+import { grpcMessage } from './grpc-message.js';
 import type { StreamResult } from './results.js';
 import {
   completionBody,
@@ -29,6 +31,8 @@ export interface StreamTask {
   readonly generation: Generation;
   /** So many one after another. */
   readonly runs: number;
+  /** The longest wait for something to come. */
+  readonly silenceMs: number;
 }
 
 export interface StreamRun {
@@ -46,6 +50,8 @@ export interface StreamSample {
   readonly receivedBytes: number;
   readonly cpuUs: number;
   readonly problem?: string;
+  /** The problem is that nothing came. */
+  readonly isSilence?: boolean;
 }
 
 /** Collects what one run brings. */
@@ -68,6 +74,7 @@ class Reading {
 
   end(): StreamRun {
     const { atMs, decodeMs, text, began } = this;
+    if (text === '') throw new Error('the answer holds no text');
     return { atMs, endMs: performance.now() - began, decodeMs, text };
   }
 }
@@ -76,35 +83,32 @@ let session: ClientHttp2Session | undefined;
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 let httpSocket: Socket | undefined;
 
-function run(task: StreamTask): Promise<StreamRun> {
-  const { way, origin, contract, generation } = task;
+async function run(task: StreamTask): Promise<StreamRun> {
+  const { way, origin, contract, generation, silenceMs } = task;
+  const grpc = (method: string, frame: Buffer, textOf: (message: Buffer) => string): Promise<void> =>
+    callGrpc(origin, method, frame, silenceMs, (message) => reading.take(message, textOf));
   const reading = new Reading();
   const model = `/v2/models/${encodeURIComponent(generation.model)}${generation.version === '' ? '' : `/versions/${encodeURIComponent(generation.version)}`}`;
   switch (way) {
     case 'grpc_stream':
-      return contract === 'triton'
-        ? callGrpc(origin, '/inference.GRPCInferenceService/ModelStreamInfer', tritonRequest(generation), (message) =>
-            reading.take(message, tritonToken),
-          ).then(() => reading.end())
-        : callGrpc(origin, '/inference.v1.InferenceService/StreamingModelInfer', smallRequest(generation), (message) =>
-            reading.take(message, smallToken),
-          ).then(() => reading.end());
+      await (contract === 'triton'
+        ? grpc('/inference.GRPCInferenceService/ModelStreamInfer', tritonRequest(generation), tritonToken)
+        : grpc('/inference.v1.InferenceService/StreamingModelInfer', smallRequest(generation), smallToken));
+      return reading.end();
     case 'sse':
-      return readEvents(`${origin}${model}/generate_stream`, generateBody(generation), reading);
+      return readEvents(`${origin}${model}/generate_stream`, generateBody(generation), silenceMs, reading);
     case 'sse_openai':
-      return readEvents(`${origin}/v1/completions`, completionBody(generation), reading);
+      return readEvents(`${origin}/v1/completions`, completionBody(generation), silenceMs, reading);
     case 'request_per_token_grpc':
       return perToken(generation, reading, (one) =>
-        callGrpc(origin, '/inference.v1.InferenceService/ModelInfer', smallRequest(one), (message) =>
-          reading.take(message, smallText),
-        ),
+        grpc('/inference.v1.InferenceService/ModelInfer', smallRequest(one), smallText),
       );
     case 'request_per_token_rest':
       return perToken(generation, reading, async (one) => {
-        const response = await post(`${origin}${model}/generate`, generateBody(one));
+        const response = await post(`${origin}${model}/generate`, generateBody(one), silenceMs);
         let body = '';
         for await (const chunk of response) body += chunk;
-        if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}: ${body.slice(0, 300)}`);
+        if (response.statusCode !== 200) throw new Error(`HTTP ${response.statusCode}: ${body.slice(0, 300)}`);
         reading.take(body, jsonText);
       });
   }
@@ -131,7 +135,13 @@ function openSession(origin: string): ClientHttp2Session {
 }
 
 /** One call on the session; resolves at its status OK. */
-function callGrpc(origin: string, path: string, frame: Buffer, onMessage: (message: Buffer) => void): Promise<void> {
+function callGrpc(
+  origin: string,
+  path: string,
+  frame: Buffer,
+  silenceMs: number,
+  onMessage: (message: Buffer) => void,
+): Promise<void> {
   const opened = (session ??= openSession(origin));
   return new Promise((resolve, reject) => {
     opened.once('error', reject);
@@ -141,9 +151,13 @@ function callGrpc(origin: string, path: string, frame: Buffer, onMessage: (messa
       'content-type': 'application/grpc',
       te: 'trailers',
     });
-    let status = '';
+    stream.setTimeout(silenceMs, () => stream.destroy(silence(silenceMs)));
+    let status: string | undefined;
+    let words = '';
     const takeStatus = (headers: Record<string, unknown>): void => {
-      if (headers['grpc-status'] !== undefined) status = `${headers['grpc-status']} ${headers['grpc-message'] ?? ''}`;
+      if (headers['grpc-status'] === undefined) return;
+      status = String(headers['grpc-status']);
+      words = grpcMessage(String(headers['grpc-message'] ?? ''));
     };
     stream.on('response', takeStatus);
     stream.on('trailers', takeStatus);
@@ -167,36 +181,45 @@ function callGrpc(origin: string, path: string, frame: Buffer, onMessage: (messa
     stream.once('error', reject);
     stream.once('close', () => {
       opened.off('error', reject);
-      if (status.startsWith('0')) resolve();
-      else reject(new Error(`grpc-status ${status}`));
+      if (status === '0') resolve();
+      else if (status === undefined) reject(new Error('the answer ended without a gRPC status'));
+      else reject(new Error(`gRPC status ${status}: ${words}`));
     });
     stream.end(frame);
   });
 }
 
-async function readEvents(url: string, body: Buffer, reading: Reading): Promise<StreamRun> {
-  const response = await post(url, body);
+async function readEvents(url: string, body: Buffer, silenceMs: number, reading: Reading): Promise<StreamRun> {
+  const response = await post(url, body, silenceMs);
   let kept = '';
   for await (const chunk of response) {
     const events = (kept + chunk).split('\n\n');
     kept = events.pop()!;
     for (const event of events) if (event.startsWith('data: ')) reading.take(event.slice('data: '.length), jsonText);
   }
-  if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}: ${kept.slice(0, 300)}`);
+  if (response.statusCode !== 200) throw new Error(`HTTP ${response.statusCode}: ${kept.slice(0, 300)}`);
   return reading.end();
 }
 
-function post(url: string, body: Buffer): Promise<IncomingMessage> {
+function post(url: string, body: Buffer, silenceMs: number): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
+    let answer: IncomingMessage | undefined;
     const headers = { 'content-type': 'application/json', 'content-length': body.length };
     const outgoing = httpRequest(url, { method: 'POST', headers, agent }, (response) => {
+      answer = response;
       response.setEncoding('utf8');
       resolve(response);
     });
     outgoing.once('socket', (socket) => (httpSocket = socket));
+    // An answer that has begun is what its reader waits for.
+    outgoing.setTimeout(silenceMs, () => (answer ?? outgoing).destroy(silence(silenceMs)));
     outgoing.once('error', reject);
     outgoing.end(body);
   });
+}
+
+function silence(ms: number): SilenceError {
+  return new SilenceError(`nothing came within ${ms / 1000} s`);
 }
 
 /** Bytes so far, both protocols together; connections are kept, so differences are those of the runs between. */
@@ -212,11 +235,11 @@ async function answer(task: StreamTask): Promise<StreamSample> {
   const before = bytes();
   const cpu = process.cpuUsage();
   const runs: StreamRun[] = [];
-  let problem: string | undefined;
+  let problem: Error | undefined;
   try {
     for (let i = 0; i < task.runs; i++) runs.push(await run(task));
   } catch (error) {
-    problem = (error as Error).message;
+    problem = error as Error;
   }
   const { user, system } = process.cpuUsage(cpu);
   const after = bytes();
@@ -225,7 +248,7 @@ async function answer(task: StreamTask): Promise<StreamSample> {
     sentBytes: after.sent - before.sent,
     receivedBytes: after.received - before.received,
     cpuUs: user + system,
-    ...(problem !== undefined && { problem }),
+    ...(problem !== undefined && { problem: problem.message, isSilence: problem instanceof SilenceError }),
   };
 }
 

@@ -6,10 +6,10 @@
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { BenchError } from './bench-error.js';
+import { BenchError, SilenceError } from './bench-error.js';
 import { compiledFile } from './compiled-file.js';
 import type { StreamResult } from './results.js';
-import type { Progress } from './run-cells.js';
+import type { CutShort, Progress } from './run-cells.js';
 import { bootstrap, mean, median, percentile } from './statistics.js';
 import type { StreamSample, StreamTask } from './stream-process.js';
 
@@ -34,8 +34,12 @@ export interface StreamOptions {
   readonly serverCpuUs?: () => number;
   /** Where given, a way that fails in the warm-up is left out with a sentence, in place of an error. */
   readonly onNote?: (note: string) => void;
+  /** The longest wait for a message; default half a minute. */
+  readonly silenceMs?: number;
   /** Ends the reading. */
   readonly signal?: AbortSignal;
+  /** Where given, hears it when the reading ends before all rounds are done; those that every way has are the results then. */
+  readonly onCutShort?: (cut: CutShort) => void;
   /** Called before every turn with the share that is done. */
   readonly onProgress?: (share: number, way: StreamResult['way']) => void;
 }
@@ -76,6 +80,7 @@ export async function runStreams(options: StreamOptions): Promise<StreamResult[]
         const sample = await reader.read(taskOf(options, way, tokens, way.startsWith('request_per_token') ? 1 : runs));
         if (sample.problem !== undefined) {
           const problem = `${way} of model ${options.model}: ${sample.problem}`;
+          if (sample.isSilence) throw new SilenceError(problem);
           if (round >= 0 || options.onNote === undefined || ways.length === 1) throw new BenchError(problem);
           options.onNote(`${problem}; it is left out`);
           ways = ways.filter((other) => other !== way);
@@ -85,6 +90,10 @@ export async function runStreams(options: StreamOptions): Promise<StreamResult[]
         if (round >= 0) turns.get(way)!.push({ sample, serverUs });
       }
     }
+  } catch (error) {
+    const done = Math.min(...ways.map((way) => turns.get(way)!.length));
+    if (!(error instanceof BenchError) || done === 0 || options.onCutShort === undefined) throw error;
+    options.onCutShort({ reason: error.message, done, total: rounds });
   } finally {
     options.signal?.removeEventListener('abort', reader.end);
     reader.end();
@@ -104,9 +113,17 @@ function waysOf({ grpc, http, contract, ways = ALL_WAYS, rounds }: StreamOptions
 }
 
 function taskOf(options: StreamOptions, way: StreamResult['way'], tokens: number, runs: number): StreamTask {
-  const { grpc, http, model, version = '', prompt = 'Once upon a time', contract = 'inference.v1' } = options;
+  const {
+    grpc,
+    http,
+    model,
+    version = '',
+    prompt = 'Once upon a time',
+    contract = 'inference.v1',
+    silenceMs = 30_000,
+  } = options;
   const origin = GRPC_WAYS.includes(way) ? `http://${grpc}` : http!.replace(/\/$/, '');
-  return { way, origin, contract, generation: { model, version, text: prompt, tokens }, runs };
+  return { way, origin, contract, generation: { model, version, text: prompt, tokens }, runs, silenceMs };
 }
 
 /** Medians over the texts of a turn, intervals over turns. */
@@ -147,6 +164,7 @@ function startReader(): { read(task: StreamTask): Promise<StreamSample>; end(): 
   return {
     async read(task) {
       await ready;
+      if (!child.connected) await died;
       const answer = heard();
       child.send(task);
       return (await answer) as StreamSample;

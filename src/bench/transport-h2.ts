@@ -16,6 +16,7 @@ import type { TlsOptions } from '../client/types.js';
 import { BenchError } from './bench-error.js';
 import type { Asked, Call, Transport, WireBytes } from './call.js';
 import { type CountedSocket, endpointOf, openSocket } from './counted-socket.js';
+import { grpcMessage } from './grpc-message.js';
 import { pack, unpack } from './gzip.js';
 import type { LoadTarget } from './load-types.js';
 
@@ -230,7 +231,7 @@ class Receiving {
     this.#isDone = true;
     call.lastByte = performance.now();
     if (this.#status !== undefined && this.#status !== '0') {
-      return void call.fail(`gRPC status ${this.#status}: ${decoded(this.#details)}`);
+      return void call.fail(`gRPC status ${this.#status}: ${grpcMessage(this.#details)}`);
     }
     if (this.#error !== undefined) return void call.fail(this.#error);
     if (this.#status === undefined)
@@ -265,15 +266,6 @@ function decode(call: Call, message: Buffer): void {
     return void call.fail((error as Error).message);
   }
   call.succeed(answer);
-}
-
-/** `grpc-message` is percent-encoded; not every server keeps to that. */
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 function onResponse(this: CallStream, headers: IncomingHttpHeaders): void {

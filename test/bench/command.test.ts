@@ -1,6 +1,8 @@
 /** `tensorwire bench` as users run it, against a real server: what it prints, writes and says when it can't. */
 import { type ChildProcess, execFile } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { BenchResults } from '../../src/bench/results.js';
@@ -27,7 +29,7 @@ beforeAll(async () => {
   server = await startServer({ repository });
   doors = ['--grpc', `127.0.0.1:${server.grpcPort}`, '--http', `http://127.0.0.1:${server.httpPort}`];
   out = join(temporaryDirectory(), 'reports');
-}, 60_000);
+});
 
 afterAll(() => server.stop());
 
@@ -47,7 +49,7 @@ function bench(...args: string[]): Promise<Ended> {
   return new Promise((resolve) => startBench(args, resolve));
 }
 
-test('all arms are measured, told and written, and the verdict comes last', { timeout: 60_000 }, async () => {
+test('all arms are measured, told and written, and the verdict comes last', async () => {
   const args = ['--model', 'identity', '--sizes', '2,20', '--rate', '50', '--gzip', '--out', out, ...SHORT];
   const { code, stdout, stderr } = await bench(...doors, ...args);
   expect(stderr).toContain('0 of 32 cells: identity 2 KB, 2 at a time, warm-up');
@@ -71,7 +73,7 @@ test('all arms are measured, told and written, and the verdict comes last', { ti
   for (const plot of plots) expect(report).toContain(`plots/${plot}`);
 });
 
-test('one door is enough, and JSON is for programs', { timeout: 60_000 }, async () => {
+test('one door is enough, and JSON is for programs', async () => {
   const { code, stdout } = await bench(doors[2]!, doors[3]!, '--model', 'fixed', '--json', ...SHORT);
   expect(code).toBe(0);
   const { cells, verdict } = JSON.parse(stdout) as BenchResults & { verdict: { recommendations: unknown[] } };
@@ -82,15 +84,13 @@ test('one door is enough, and JSON is for programs', { timeout: 60_000 }, async 
   expect(verdict.recommendations).toHaveLength(1);
 });
 
-test('a model that refuses made inputs is said so, with what to do', { timeout: 60_000 }, async () => {
+test('a model that refuses made inputs is said so, with what to do', async () => {
   const { code, stderr } = await bench(...doors, '--model', 'gather', '--sizes', '2', ...SHORT);
   expect(code).toBe(1);
   expect(stderr).toMatch(/^tensorwire bench: gather 2 KB is refused: .*--input.*--shape\n$/);
 });
 
-test('a model that refuses large batches is asked with the smallest, and the report says so', {
-  timeout: 60_000,
-}, async () => {
+test('a model that refuses large batches is asked with the smallest, and the report says so', async () => {
   const { code, stdout } = await bench(...doors, '--model', 'batched', '--json', ...SHORT);
   expect(code).toBe(0);
   const { cells, notes } = JSON.parse(stdout) as BenchResults;
@@ -102,7 +102,7 @@ test('a model that refuses large batches is asked with the smallest, and the rep
   );
 });
 
-test('a request from a file is sent as it is', { timeout: 60_000 }, async () => {
+test('a request from a file is sent as it is', async () => {
   const file = join(temporaryDirectory(), 'request.json');
   const input = { name: 'INPUT0', datatype: 'INT64', shape: [1, 3], data: [7, 0, 9] };
   writeFileSync(file, JSON.stringify({ inputs: [input] }));
@@ -114,7 +114,7 @@ test('a request from a file is sent as it is', { timeout: 60_000 }, async () => 
   );
 });
 
-test('a prompt has tokens streamed by every way', { timeout: 60_000 }, async () => {
+test('a prompt has tokens streamed by every way', async () => {
   const repository = temporaryDirectory();
   cpSync(join(import.meta.dirname, '../../models/stories'), join(repository, 'stories'), { recursive: true });
   const own = await startServer({ repository, args: ['--id', 'another'] });
@@ -144,7 +144,7 @@ test('a prompt has tokens streamed by every way', { timeout: 60_000 }, async () 
   }
 });
 
-test('both doors may want certificates', { timeout: 60_000 }, async () => {
+test('both doors may want certificates', async () => {
   const pem = (name: string) => join(import.meta.dirname, '../fixtures/tls', name);
   const repository = temporaryDirectory();
   const fixed = addSubModel('INT32', [16], { batching: false });
@@ -175,21 +175,24 @@ test('both doors may want certificates', { timeout: 60_000 }, async () => {
   }
 });
 
-test('what is wrong is one line', { timeout: 60_000 }, async () => {
-  const line = async (...args: string[]) => {
+test('what is wrong is one line', async () => {
+  const lineOf = async (status: number, args: readonly string[]) => {
     const { code, stdout, stderr } = await bench(...args);
-    expect(code).toBe(1);
+    expect(code).toBe(status);
     expect(stdout).toBe('');
     expect(stderr).toMatch(/^tensorwire bench: .*\n$/);
     return stderr;
   };
-  expect(await line(...doors)).toContain('option --model is missing');
+  const line = (...args: string[]) => lineOf(1, args);
+  const usage = (...args: string[]) => lineOf(2, args);
+  expect(await usage(...doors)).toContain('option --model is missing');
   expect(await line(...doors, '--model', 'nobody')).toMatch(/--grpc 127\.0\.0\.1:\d+: .*'nobody'/);
   expect(await line(doors[2]!, doors[3]!, '--model', 'nobody')).toMatch(/--http http:\S+: .*'nobody'/);
   expect(await line('--http', 'http://127.0.0.1:1', '--model', 'm')).toContain('--http http://127.0.0.1:1: ');
   const file = join(temporaryDirectory(), 'a-file');
   writeFileSync(file, '');
-  expect(await line(...doors, '--model', 'fixed', '--out', file)).toContain("the output directory can't be made");
+  expect(await usage(...doors, '--model', 'fixed', '--out', file)).toContain(`directory ${file} can't be written`);
+  expect(await usage(...doors, '--model', 'fixed', '--out', '/proc/nope')).toContain("/proc/nope can't be written");
 });
 
 test('help goes to stdout, and that of the server names the command', async () => {
@@ -215,44 +218,107 @@ async function smallServer(onTwo: () => void): Promise<OddServer> {
     '/v2': { name: 'small', version: '1', extensions: [] },
     '/v2/models/m': model,
   };
-  let running = 0;
-  return startOddServer((response, _, { url }) => {
+  const waiting: ServerResponse[] = [];
+  const ofMetadata = new Set<Socket>();
+  let hasTold = false;
+  const answer = (): void => {
+    // A load opens its connections before it asks: where there are two, there will be two requests.
+    const callers = [...small.open].filter((socket) => !ofMetadata.has(socket)).length;
+    if (!hasTold && callers >= 2) {
+      if (waiting.length < 2) return;
+      hasTold = true;
+      onTwo();
+    }
+    for (const response of waiting.splice(0)) response.end(ANSWER);
+  };
+  const small = await startOddServer((response, _, { url, socket }) => {
     const told = metadata[url!];
-    if (told) return void response.end(JSON.stringify(told));
-    if (++running === 2) onTwo();
-    setTimeout(() => {
-      running--;
-      response.end(ANSWER);
-    }, 5);
+    if (told) {
+      ofMetadata.add(socket);
+      return void response.end(JSON.stringify(told));
+    }
+    waiting.push(response);
+    socket.once('close', answer);
+    setTimeout(answer, 5);
   });
+  return small;
 }
 
 const TWO_LOADS = ['--model', 'm', '--arms', 'rest_json', '--concurrency', '1,2', '--duration', '0.05', '--json'];
 
-test('Ctrl-C ends all processes and leaves what was measured', { timeout: 60_000 }, async () => {
+test('Ctrl-C ends all processes and leaves what was measured', async () => {
+  const files = join(temporaryDirectory(), 'reports');
   let child: ChildProcess | undefined;
   const small = await smallServer(() => child!.kill('SIGINT'));
   const { code, stdout, stderr } = await new Promise<Ended>((resolve) => {
-    child = startBench(['--http', small.url, ...TWO_LOADS], resolve);
+    child = startBench(['--http', small.url, ...TWO_LOADS, '--out', files], resolve);
   });
   await small.close();
   // The pipes are closed when the client process has ended, too.
   expect(code).toBe(130);
-  const { cells, notes } = JSON.parse(stdout) as BenchResults;
+  const { cells, cutShort } = JSON.parse(stdout) as BenchResults;
   expect(cells.map(({ load }) => load)).toEqual([{ kind: 'closed', concurrency: 1 }]);
-  expect(notes[0]).toBe('The run ended early, with the cells so far: stopped');
-  expect(stderr).toContain('tensorwire bench: ended early, with the cells so far: stopped\n');
+  expect(cutShort).toBe('interrupted, 1 of 2 cells measured');
+  expect(stderr).toContain('tensorwire bench: ended early: interrupted, 1 of 2 cells measured\n');
+  expect(readFileSync(join(files, 'report.md'), 'utf8')).toContain('ended early: interrupted, 1 of 2 cells measured');
+  expect((JSON.parse(readFileSync(join(files, 'results.json'), 'utf8')) as BenchResults).cutShort).toBe(cutShort);
 });
 
-test('a server that goes away leaves what was measured', { timeout: 60_000 }, async () => {
+test('a server that goes away leaves what was measured', async () => {
   const small = await smallServer(() => void small.close());
   const { code, stdout, stderr } = await bench('--http', small.url, ...TWO_LOADS);
   expect(code).toBe(1);
   expect((JSON.parse(stdout) as BenchResults).cells).toHaveLength(1);
-  expect(stderr).toMatch(/ended early, with the cells so far: m, 2 at a time, rest_json: ./);
+  expect(stderr).toMatch(/ended early: 1 of 2 cells measured, then m, 2 at a time, rest_json: ./);
 });
 
-test('what goes to a file has no control codes and no line too long', { timeout: 60_000 }, async () => {
+/** Metadata and nothing else. */
+function silentModel(): Promise<OddServer> {
+  const tensor = { name: 'X', datatype: 'FP32', shape: [1] };
+  const told: Record<string, unknown> = {
+    '/v2': { name: 'silent', version: '1', extensions: [] },
+    '/v2/models/m': { name: 'm', platform: 'p', versions: ['1'], inputs: [tensor], outputs: [] },
+  };
+  return startOddServer((response, _, { url }) => void (told[url!] && response.end(JSON.stringify(told[url!]))));
+}
+
+test('a server that never answers is told with the limit, whatever it is asked', async () => {
+  const deaf = createServer((socket) => socket.on('error', () => undefined).resume());
+  await new Promise<void>((resolve) => deaf.listen(0, '127.0.0.1', resolve));
+  const silent = await silentModel();
+  const { port } = deaf.address() as AddressInfo;
+  const line = async (...args: string[]) => {
+    const { code, stderr } = await bench(...args, '--model', 'm', '--timeout', args[1] === silent.url ? '5' : '0.5');
+    expect(code).toBe(1);
+    return stderr;
+  };
+  expect(await line('--http', `http://127.0.0.1:${port}`)).toMatch(
+    /: no answer within 0.5 s; --timeout waits longer\n$/,
+  );
+  expect(await line('--grpc', `127.0.0.1:${port}`)).toMatch(/: no answer within 0.5 s; --timeout waits longer\n$/);
+  expect(await line('--http', silent.url)).toContain('m, rest_json: the server gave no answer within 5 s; --timeout');
+  expect(await line('--http', silent.url, '--prompt', 'Once')).toMatch(
+    /of model m: nothing came within 5 s; --timeout/,
+  );
+  await silent.close();
+  deaf.close();
+});
+
+test('a port of the other protocol is told as such', async () => {
+  const [, grpc, , http] = doors;
+  const crossed = await bench('--http', `http://${grpc}`, '--model', 'fixed');
+  expect(crossed.stderr).toMatch(/: no HTTP\/1.1 there; is it the port for gRPC\?\n$/);
+  const other = await bench('--grpc', http!.slice('http://'.length), '--model', 'fixed');
+  expect(other.stderr).toMatch(/: no HTTP\/2 there; is it the port for REST\?\n$/);
+});
+
+test('a prompt for a model that generates no text is answered in the words of the server', async () => {
+  const { code, stderr } = await bench(...doors, '--model', 'fixed', '--prompt', 'Once');
+  expect(code).toBe(1);
+  expect(stderr).toContain("model 'fixed' generates no text");
+});
+
+test('what goes to a file has no control codes and no line too long', async () => {
   const { stdout, stderr } = await bench(...doors, '--model', 'identity', '--sizes', '2', ...SHORT);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   expect(stdout + stderr).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f]/);

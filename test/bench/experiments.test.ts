@@ -132,3 +132,13 @@ test('experiments that would begin too late are left out, and said to be', async
   expect(await runExperiments({ ...options, onNote: (note) => notes.push(note) })).toEqual([]);
   expect(notes).toEqual(['The time of a quick run was over, so these experiments are left out: hpack; token_gzip.']);
 });
+
+test('experiments that are interrupted are those that are complete', { timeout: 60_000 }, async () => {
+  const interrupt = new AbortController();
+  const say = (line: string): void => {
+    if (line.startsWith('experiment 2/')) interrupt.abort();
+  };
+  const names = ['embedding_bytes', 'classification_response'];
+  const results = await runExperiments({ quick: true, names, say, signal: interrupt.signal, onNote: expect.fail });
+  expect(results.map(({ name }) => name)).toEqual(['embedding_bytes']);
+});

@@ -3,9 +3,12 @@ import { expect, test } from 'vitest';
 import { closedCells, matrixPlan, openCells } from '../../bench/matrix-cells.js';
 import { matrixFigures } from '../../bench/matrix-figures.js';
 import { measureCells } from '../../bench/matrix-measure.js';
+import { writeMatrixModels } from '../../bench/matrix-models.js';
 import { ProgressLine } from '../../src/bench/progress-line.js';
 import { armName, type BenchResults, type CellResult } from '../../src/bench/results.js';
 import type { CellSpec } from '../../src/bench/run-cells.js';
+import { temporaryDirectory } from '../support/engine.js';
+import { startServer } from '../support/server.js';
 
 const label = ({ payload, arm, load }: CellSpec) =>
   `${payload.model} ${payload.payloadKb} ${armName(arm)} ${load.kind === 'closed' ? load.concurrency : `${load.ratePerSecond}/s`}`;
@@ -84,18 +87,56 @@ test('the figures say whether the run is sound and how far the arms are apart', 
   expect(figures.explained_off_max).toBeCloseTo(0.01);
 });
 
+test('a run that is interrupted keeps the cells that are complete', async () => {
+  const repository = temporaryDirectory();
+  writeMatrixModels(repository);
+  const server = await startServer({ repository });
+  const interrupt = new AbortController();
+  const write = (text: string): void => {
+    if (text.includes('image_classification')) interrupt.abort();
+  };
+  try {
+    const { cells, total } = await measureCells(
+      { ...matrixPlan(true), sizesKb: [2], concurrencies: [1], rounds: 1, msPerRound: 10 },
+      {
+        target: {
+          grpc: { address: `127.0.0.1:${server.grpcPort}` },
+          http: { url: `http://127.0.0.1:${server.httpPort}` },
+        },
+        serverCpuUs: () => 0,
+        cpus: undefined,
+        onNote: () => undefined,
+        runBegan: performance.now(),
+        progress: new ProgressLine({ isTTY: true, columns: 200, write }),
+        signal: interrupt.signal,
+      },
+    );
+    expect(cells.map(({ model, arm }) => `${model} ${armName(arm)}`)).toEqual([
+      'text_embedding rest_json',
+      'text_embedding rest_binary',
+      'text_embedding grpc_raw',
+      'text_embedding grpc_typed',
+    ]);
+    expect(total).toBe(2 * 3 * 4);
+  } finally {
+    await server.stop();
+  }
+}, 60_000);
+
 test('a run whose time is over leaves cells out and names them', async () => {
   const plan = { ...matrixPlan(true), sizesKb: [2], concurrencies: [1] };
   const notes: string[] = [];
-  const cells = await measureCells(plan, {
+  const { cells, total } = await measureCells(plan, {
     target: {},
     serverCpuUs: () => 0,
     cpus: undefined,
     onNote: (note) => notes.push(note),
     runBegan: performance.now() - plan.beginWithinMs.cells - 1,
     progress: new ProgressLine({ write: () => true }),
+    signal: new AbortController().signal,
   });
   expect(cells).toEqual([]);
+  expect(total).toBe(2 * 3 * 4);
   expect(notes).toEqual([
     'There is no open loop of text_embedding 2 KB; image_classification 2 KB; llm_token 2 KB: no closed one says which rate can be answered.',
     'The time of a quick run was over, so these cells are left out: text_embedding 2 KB with 1 at a time; image_classification 2 KB with 1 at a time; llm_token 2 KB with 1 at a time.',

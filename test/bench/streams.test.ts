@@ -62,7 +62,7 @@ test("Triton's stream brings the text of the small contract's", async () => {
 test('a model that is not there is said in the words of the server', async () => {
   const one = { ...options, model: 'nobody', rounds: 1 };
   await expect(runStreams({ ...one, ways: ['grpc_stream'] })).rejects.toThrow(/grpc_stream of model nobody: .*nobody/);
-  await expect(runStreams({ ...one, ways: ['sse'] })).rejects.toThrow(/sse of model nobody: status 404: .*nobody/);
+  await expect(runStreams({ ...one, ways: ['sse'] })).rejects.toThrow(/sse of model nobody: HTTP 404: .*nobody/);
 });
 
 test('a way that fails is left out with a note where notes are wanted', async () => {
@@ -76,4 +76,23 @@ test('a way that fails is left out with a note where notes are wanted', async ()
 
 test('without an address there is no way', async () => {
   await expect(runStreams({ model: 'stories', rounds: 1 })).rejects.toThrow('no way of streaming');
+});
+
+test('a reading that is interrupted leaves the rounds that every way has', async () => {
+  const interrupt = new AbortController();
+  const cuts: unknown[] = [];
+  const results = await runStreams({
+    ...options,
+    ways: ['grpc_stream', 'sse'],
+    rounds: 3,
+    signal: interrupt.signal,
+    // After the warm-up and the first round.
+    onProgress: (share) => share >= 0.5 && interrupt.abort(),
+    onCutShort: ({ done, total }) => cuts.push([done, total]),
+  });
+  expect(cuts).toEqual([[1, 3]]);
+  expect(results.map(({ way, textEqual }) => [way, textEqual])).toEqual([
+    ['grpc_stream', true],
+    ['sse', true],
+  ]);
 });

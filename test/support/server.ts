@@ -15,6 +15,8 @@ export interface ServerOptions {
   readonly args?: readonly string[];
   /** Variables added to this process's own; undefined takes one away. */
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Out of reach of the terminal's Ctrl-C, for who has to stop it in order. */
+  readonly detached?: boolean;
 }
 
 export interface ServerExit {
@@ -61,6 +63,7 @@ export async function startServer(options: ServerOptions): Promise<TestServer> {
   const child = spawn(process.execPath, args, {
     env: { ...process.env, ORT_DISABLE_TELEMETRY: '1', ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached: options.detached ?? false,
   });
   const output = collect(child);
   const ports = { grpcPort: 0, httpPort: 0, metricsPort: 0 };
