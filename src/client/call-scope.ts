@@ -13,6 +13,8 @@ export class CallScope {
   onEnd: ((error: ClientError) => void) | undefined;
   /** Why the call is over before it was answered. */
   error: ClientError | undefined;
+  /** Tries so far, which an error that ends the call tells. */
+  attempts = 1;
   readonly #deadlineMs: number;
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #signal: AbortSignal | undefined;
@@ -22,14 +24,15 @@ export class CallScope {
   constructor(timeoutMs: number, signal: AbortSignal | undefined) {
     this.#deadlineMs = timeoutMs > 0 ? this.calledMs + timeoutMs : Infinity;
     this.#signal = signal;
-    if (signal?.aborted) this.error = aborted(signal);
+    if (signal?.aborted) this.error = aborted(signal, 1);
     else if (signal) {
-      this.#onAbort = () => this.end(aborted(signal));
+      this.#onAbort = () => this.end(aborted(signal, this.attempts));
       signal.addEventListener('abort', this.#onAbort, { once: true });
     }
     if (timeoutMs > 0 && timeoutMs <= MAX_TIMER_MS) {
       this.#timer = setTimeout(() => {
-        this.end(new ClientError('DEADLINE_EXCEEDED', `no answer within ${timeoutMs} ms`));
+        const { attempts } = this;
+        this.end(new ClientError('DEADLINE_EXCEEDED', `no answer within ${timeoutMs} ms`, { attempts }));
       }, timeoutMs);
     }
   }
@@ -89,6 +92,6 @@ export class CallScope {
 /** Beyond this Node's timers fire at once. */
 const MAX_TIMER_MS = 0x7fff_ffff;
 
-function aborted(signal: AbortSignal): ClientError {
-  return new ClientError('CANCELLED', 'the call was aborted', { cause: signal.reason });
+function aborted(signal: AbortSignal, attempts: number): ClientError {
+  return new ClientError('CANCELLED', 'the call was aborted', { cause: signal.reason, attempts });
 }

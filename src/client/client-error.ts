@@ -47,6 +47,16 @@ export class ClientError extends Error {
   }
 }
 
+/** OpenSSL's `<thread>:error:<number>:<library>:<function>:<reason>:<source>:<line>:<more>`. */
+const OPENSSL = /\b[\dA-F]+:error:[\dA-F]+:([^:]*):[^:]*:([^:]*):.*/s;
+/** grpc-js's time of day behind each failure to connect. */
+const TIMESTAMP = / \(\d{4}-\d\d-\d\dT[\d:.]+Z\)/g;
+
+/** Why there is no connection, as somebody says it who does not say where in his source: on one line, and the same each time. */
+export function plainReason(reason: string): string {
+  return reason.replace(OPENSSL, '$1: $2').replace(TIMESTAMP, '').trim();
+}
+
 /** What is found here, before anything is sent. */
 export function refusal(message: string, code: ClientErrorCode = 'INVALID_ARGUMENT'): ClientError {
   return new ClientError(code, message, { local: true });

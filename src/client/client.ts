@@ -6,6 +6,7 @@
 import { type ClientError, refusal } from './client-error.js';
 import { createGrpcClient } from './grpc-client.js';
 import { createRestClient } from './rest-client.js';
+import { checkTls } from './tls.js';
 import type { ClientOptions, InferenceClient } from './types.js';
 
 export type { Datatype } from '../base/datatype.js';
@@ -52,10 +53,7 @@ export function connect(options: ClientOptions): InferenceClient {
   checkNumber('retry.maxBackoffMs', retry?.maxBackoffMs, { least: 0 });
   if (compression !== undefined && compression !== 'none' && compression !== 'gzip')
     throw notThat('compression', compression, "'none' or 'gzip'");
-  if (typeof tls === 'object' && (tls.cert === undefined) !== (tls.key === undefined)) {
-    const [there, missing] = tls.key === undefined ? ['cert', 'key'] : ['key', 'cert'];
-    throw refusal(`tls has a ${there} but no ${missing}, expected both or none`);
-  }
+  if (typeof tls === 'object' && tls !== null) checkTls(tls);
   return protocol === 'grpc' ? createGrpcClient(options) : createRestClient(options);
 }
 

@@ -7,7 +7,7 @@
  */
 import { type Channel, Metadata, type StatusObject, status } from '@grpc/grpc-js';
 import type { CallScope } from './call-scope.js';
-import { ClientError, type ClientErrorCode } from './client-error.js';
+import { ClientError, type ClientErrorCode, plainReason } from './client-error.js';
 import type { InferMessage } from './grpc-encode.js';
 
 /** A message to send: grpc-js asks for its length and has it copied into the frame. */
@@ -147,7 +147,9 @@ export function errorOf(
 ): TryError {
   const address = channel.getTarget().replace(/^dns:\/*/, '');
   // grpc-js ends it so where name resolution has nothing to say.
-  const message = details.replace(NO_CONNECTION, `no connection to ${address}: `).replace(/\. Resolution note: $/, '');
+  const message = NO_CONNECTION.test(details)
+    ? plainReason(details.replace(NO_CONNECTION, `no connection to ${address}: `).replace(/\. Resolution note: $/, ''))
+    : details.replace(/\. Resolution note: $/, '');
   return new TryError(codeOf(code), message || `the server answered with status ${code}`, {
     trailers: metadata,
     isAnswered,

@@ -12,7 +12,7 @@ import { MODEL_STREAM_INFER, type SmallMethod } from './grpc-methods.js';
 import { AnswerStream } from './grpc-stream.js';
 import { type Tried, tries } from './grpc-tries.js';
 import { type OpenCallOptions, OpenCalls } from './open-calls.js';
-import { DEFAULT_RETRY, type RetryPolicy } from './retry.js';
+import { type RetryPolicy, retryPolicy } from './retry.js';
 import { traceHeaders } from './trace-context.js';
 import type { CallOptions, ClientOptions } from './types.js';
 
@@ -36,7 +36,7 @@ export class GrpcCalls {
   constructor(options: ClientOptions) {
     this.#options = options;
     this.#metadata = withHeaders(new Metadata(), options.headers);
-    this.#retry = { ...DEFAULT_RETRY, ...options.retry };
+    this.#retry = retryPolicy(options.retry);
     this.#channels = new GrpcChannels(options);
     this.#open = new OpenCalls(options);
   }

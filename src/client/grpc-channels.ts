@@ -13,7 +13,7 @@ import {
   credentials,
 } from '@grpc/grpc-js';
 import { DEFAULT_MAX_RECEIVE_BYTES } from './answer.js';
-import { ClientError } from './client-error.js';
+import { pemsOf } from './tls.js';
 import type { ClientOptions, TlsOptions } from './types.js';
 
 /**
@@ -118,13 +118,6 @@ export function channelOptions(options: ClientOptions, isGzip: boolean): Channel
 
 function credentialsOf(tls: boolean | TlsOptions | undefined): ChannelCredentials {
   if (!tls) return credentials.createInsecure();
-  const { ca, cert, key } = tls === true ? {} : tls;
-  const pem = (value: Uint8Array | string | undefined): Buffer | null =>
-    value === undefined ? null : Buffer.from(value as string);
-  try {
-    return credentials.createSsl(pem(ca), pem(key), pem(cert));
-  } catch (cause) {
-    const message = `tls: ${cause instanceof Error ? cause.message : 'certificates that can not be used'}`;
-    throw new ClientError('INVALID_ARGUMENT', message, { local: true, cause });
-  }
+  const { ca = null, cert = null, key = null } = tls === true ? {} : pemsOf(tls);
+  return credentials.createSsl(ca, key, cert);
 }

@@ -182,6 +182,8 @@ class GrpcClient implements InferenceClient {
       const opened = await this.#calls.open(outgoing.message, options, scope);
       stream = opened;
       for (let bytes = await opened.reply.next(); bytes !== undefined; bytes = await opened.reply.next()) {
+        // What has come already is nothing to a caller who has ended the call.
+        scope.check();
         const { error, answer } = decodeStreamResponse(bytes);
         if (error !== '') throw new ClientError('UNKNOWN', error);
         if (answer !== undefined) yield { answer, outgoing, stream: opened };

@@ -33,6 +33,7 @@ export async function tries<Reply>(
   let retriedMs: number | undefined;
   for (let attempt = 1; ; retriedMs = performance.now()) {
     scope.check();
+    scope.attempts = attempt;
     try {
       return { reply: await attemptOn(channel), retriedMs };
     } catch (error) {

@@ -49,6 +49,7 @@ export async function call(
   let retriedMs: number | undefined;
   for (let attempt = 1; ; retriedMs = performance.now()) {
     scope.check();
+    scope.attempts = attempt;
     const address = connections.next(unreachable)!;
     const result = await exchange(address, request, policy, scope);
     scope.check();

@@ -26,7 +26,7 @@ import {
   parseServerMetadata,
 } from './rest-metadata.js';
 import { createGeneratedStream } from './rest-stream.js';
-import { DEFAULT_RETRY, type RetryPolicy } from './retry.js';
+import { type RetryPolicy, retryPolicy } from './retry.js';
 import { traceHeaders } from './trace-context.js';
 import type {
   CallOptions,
@@ -72,7 +72,7 @@ class RestClient implements InferenceClient {
     }
     this.#options = options;
     this.#encoding = encoding;
-    this.#retry = { ...DEFAULT_RETRY, ...retry };
+    this.#retry = retryPolicy(retry);
     this.#maxReceiveBytes = maxReceiveBytes;
     this.#connections = new Connections(options);
     this.#headers = lowerCased(options.headers ?? {});

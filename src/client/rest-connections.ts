@@ -5,6 +5,7 @@
  * for a while as long as there is another one. Owns the pools.
  */
 import { Pool } from 'undici';
+import { type Pems, pemsOf } from './tls.js';
 import type { ClientOptions, TlsOptions } from './types.js';
 
 /** One address: its pool, the calls that wait for a connection of it, and whether it could be reached. */
@@ -136,12 +137,7 @@ function createPool(address: string, options: ClientOptions & { readonly connect
   });
 }
 
-function tlsOptions({ ca, cert, key, serverName }: TlsOptions): Record<string, string | Buffer> {
-  const pem = (value: Uint8Array | string) => (typeof value === 'string' ? value : Buffer.from(value));
-  return {
-    ...(ca !== undefined && { ca: pem(ca) }),
-    ...(cert !== undefined && { cert: pem(cert) }),
-    ...(key !== undefined && { key: pem(key) }),
-    ...(serverName !== undefined && { servername: serverName }),
-  };
+function tlsOptions(tls: TlsOptions): Pems & { readonly servername?: string } {
+  const { serverName } = tls;
+  return { ...pemsOf(tls), ...(serverName !== undefined && { servername: serverName }) };
 }

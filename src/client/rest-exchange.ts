@@ -6,7 +6,7 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import { type Dispatcher, errors } from 'undici';
-import { ClientError, type ClientErrorCode } from './client-error.js';
+import { ClientError, type ClientErrorCode, plainReason } from './client-error.js';
 import { bodyMemory } from './rest-decode.js';
 
 export interface RestAnswer {
@@ -225,5 +225,5 @@ const EMPTY = Buffer.alloc(0);
 /** Node's message; of several tries to connect (one for each address of a name), the first one's. */
 function reasonOf(error: Error): string {
   const first = error instanceof AggregateError ? (error.errors[0] as Error | undefined) : undefined;
-  return first?.message || error.message || error.name;
+  return plainReason(first?.message || error.message || error.name);
 }

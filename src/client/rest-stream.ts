@@ -130,6 +130,8 @@ async function* pieces(
     const sent = await send(queue, scope);
     assertEvents(sent.result);
     for (let data = await queue.next(); data !== undefined; data = await queue.next()) {
+      // What has come already is nothing to a caller who has ended the call.
+      scope.check();
       // OpenAI's servers say so that it was the last.
       if (data === '[DONE]') continue;
       yield { text: generatedText(data, 'an event') };

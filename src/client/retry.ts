@@ -9,7 +9,11 @@ import type { RetryOptions } from './types.js';
 
 export type RetryPolicy = Required<RetryOptions>;
 
-export const DEFAULT_RETRY: RetryPolicy = { attempts: 3, initialBackoffMs: 50, maxBackoffMs: 2000 };
+/** What a caller's options leave out, or say is undefined, is by default. */
+export function retryPolicy(options: RetryOptions | undefined): RetryPolicy {
+  const { attempts = 3, initialBackoffMs = 50, maxBackoffMs = 2000 } = options ?? {};
+  return { attempts, initialBackoffMs, maxBackoffMs };
+}
 
 export interface FailedTry {
   /** Tries so far, this one included: 1 after the first. */

@@ -90,19 +90,36 @@ function datatypeOf({ name, datatype, data }: InputTensor): Datatype {
   if (datatype !== undefined && !isDatatype(datatype))
     throw refusal(`input '${name}' has datatype '${datatype}', expected one of ${Object.keys(DATATYPES).join(', ')}`);
   if (Array.isArray(data)) {
+    if (datatype !== undefined && datatype !== 'BYTES')
+      throw refusal(
+        `input '${name}' of datatype ${datatype} has a plain array, as BYTES have, expected ${expectedArray(datatype)}`,
+      );
     checkElements(name, data);
-    if (datatype === undefined || datatype === 'BYTES') return 'BYTES';
-    throw refusal(
-      `input '${name}' of datatype ${datatype} has an array of BYTES, expected a ${ARRAY_OF.get(datatype)}`,
-    );
+    return 'BYTES';
   }
   const kind = ARRAYS.get((data as NumericData | undefined)?.[Symbol.toStringTag] ?? '');
   if (kind === undefined)
-    throw refusal(`data of input '${name}' is no typed array, and no array of strings and byte arrays`);
+    throw refusal(`data of input '${name}' is ${kindOf(data)}, expected ${expectedArray(datatype)}`);
+  if (isDetached(data as NumericData))
+    throw refusal(`data of input '${name}' is gone: its ArrayBuffer was transferred to somebody else`);
   if (datatype === undefined) return kind.datatypes[0]!;
   if (kind.datatypes.includes(datatype)) return datatype;
-  const expected = datatype === 'BYTES' ? 'an array of strings or byte arrays' : `a ${ARRAY_OF.get(datatype)}`;
-  throw refusal(`input '${name}' of datatype ${datatype} has a ${kind.name}, expected ${expected}`);
+  throw refusal(`input '${name}' of datatype ${datatype} has a ${kind.name}, expected ${expectedArray(datatype)}`);
+}
+
+function expectedArray(datatype: Datatype | undefined): string {
+  if (datatype === undefined) return 'a typed array, such as Float32Array, or an array of strings and byte arrays';
+  return datatype === 'BYTES' ? 'an array of strings or byte arrays' : `a ${ARRAY_OF.get(datatype)}`;
+}
+
+function kindOf(data: unknown): string {
+  if (typeof data !== 'object' || data === null) return data === null ? 'null' : typeof data;
+  return `of type ${Object.prototype.toString.call(data).slice('[object '.length, -1)}`;
+}
+
+/** Arrays have no elements any more once their memory belongs to another thread. */
+function isDetached({ length, buffer }: NumericData): boolean {
+  return length === 0 && buffer instanceof ArrayBuffer && buffer.detached;
 }
 
 function checkElements(name: string, elements: readonly unknown[]): void {
@@ -110,7 +127,9 @@ function checkElements(name: string, elements: readonly unknown[]): void {
     const element = elements[index];
     if (typeof element === 'string' || element instanceof Uint8Array) continue;
     const actual = element === null ? 'null' : typeof element;
-    throw refusal(`element ${index} of input '${name}' is ${actual}, expected a string or Uint8Array`);
+    const hint =
+      actual === 'number' || actual === 'bigint' ? ': numbers go in a typed array, such as Float32Array' : '';
+    throw refusal(`element ${index} of input '${name}' is ${actual}, expected a string or Uint8Array${hint}`);
   }
 }
 

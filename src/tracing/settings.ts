@@ -68,6 +68,14 @@ class Reader {
     return text === '' ? undefined : text;
   }
 
+  /** Names of things, which count in any case; undefined where the variable is not set. */
+  names(name: string): string[] | undefined {
+    return this.text(name)
+      ?.toLowerCase()
+      .split(',')
+      .map((each) => each.trim());
+  }
+
   /** The variable for traces, else that for all signals, and the name of the one that is set. */
   otlp(rest: string): { name: string; text: string } | undefined {
     for (const name of [`OTEL_EXPORTER_OTLP_TRACES_${rest}`, `OTEL_EXPORTER_OTLP_${rest}`]) {
@@ -92,11 +100,11 @@ class Reader {
 }
 
 function isWanted(reader: Reader): boolean {
-  if (reader.text('OTEL_SDK_DISABLED')?.toLowerCase() === 'true') return false;
-  const exporters = reader
-    .text('OTEL_TRACES_EXPORTER')
-    ?.split(',')
-    .map((name) => name.trim());
+  const disabled = reader.text('OTEL_SDK_DISABLED');
+  if (disabled?.toLowerCase() === 'true') return false;
+  if (disabled !== undefined && disabled.toLowerCase() !== 'false')
+    reader.wrong('OTEL_SDK_DISABLED', disabled, 'true or false', 'it counts as false');
+  const exporters = reader.names('OTEL_TRACES_EXPORTER');
   if (exporters === undefined) return reader.otlp('ENDPOINT') !== undefined;
   for (const name of exporters) {
     if (name !== 'otlp' && name !== 'none')
@@ -109,12 +117,13 @@ function isWanted(reader: Reader): boolean {
 function hasTarget(reader: Reader): boolean {
   const OFF = 'tracing stays off';
   const protocol = reader.otlp('PROTOCOL');
-  if (protocol?.text === 'grpc') {
+  const name = protocol?.text.toLowerCase();
+  if (protocol !== undefined && name === 'grpc') {
     // Its port is another one, where HTTP is not understood.
     reader.wrong(protocol.name, protocol.text, 'http/protobuf', OFF);
     return false;
   }
-  if (protocol !== undefined && protocol.text !== 'http/protobuf') {
+  if (protocol !== undefined && name !== 'http/protobuf') {
     reader.wrong(protocol.name, protocol.text, 'http/protobuf', 'http/protobuf is used');
   }
   const endpoint = reader.otlp('ENDPOINT');
@@ -175,7 +184,8 @@ const SAMPLERS: Readonly<Record<string, { parentBased: boolean; ratio: number | 
 
 function readSampling(reader: Reader): Sampling {
   const name = reader.text('OTEL_TRACES_SAMPLER') ?? 'parentbased_always_on';
-  const sampler = Object.hasOwn(SAMPLERS, name) ? SAMPLERS[name] : undefined;
+  const known = name.toLowerCase();
+  const sampler = Object.hasOwn(SAMPLERS, known) ? SAMPLERS[known] : undefined;
   if (sampler === undefined) {
     const names = Object.keys(SAMPLERS).join(', ');
     reader.wrong('OTEL_TRACES_SAMPLER', name, `one of ${names}`, 'parentbased_always_on is used');
@@ -192,10 +202,7 @@ function readSampling(reader: Reader): Sampling {
 
 /** Of all formats of context W3C's alone is known here; baggage is nothing to a server that calls nobody. */
 function readsContext(reader: Reader): boolean {
-  const names = reader
-    .text('OTEL_PROPAGATORS')
-    ?.split(',')
-    .map((name) => name.trim());
+  const names = reader.names('OTEL_PROPAGATORS');
   if (names === undefined) return true;
   for (const name of names) {
     if (!['tracecontext', 'baggage', 'none'].includes(name)) {

@@ -48,6 +48,8 @@ test.each<[Partial<Record<keyof ClientOptions, unknown>>, string]>([
   [{ encoding: 'json' }, "encoding is 'json', over gRPC it is 'raw' or 'typed'"],
   [{ tls: { key: 'k' } }, 'tls has a key but no cert, expected both or none'],
   [{ tls: { cert: 'c' } }, 'tls has a cert but no key, expected both or none'],
+  [{ tls: { ca: 'authority.pem' } }, 'tls.ca is no PEM, expected what is in the file, not its name'],
+  [{ protocol: 'rest', tls: { ca: '' } }, 'tls.ca is no PEM, expected what is in the file, not its name'],
   [{ headers: { 'no name': 'x' } }, 'header \'no name\': Metadata key "no name" contains illegal characters'],
 ])('an option that can not be is refused, saying which: %#', (change, message) => {
   let error: unknown;

@@ -244,17 +244,21 @@ test('a stream that is not read to its end is cancelled, and its budget does not
   await client.close();
 });
 
-test('a stream ends by its signal', async () => {
+test('a stream ends by its signal, and gives nothing after it', async () => {
   const client = connect();
   const abort = new AbortController();
+  let pieces = 0;
   const reading = (async () => {
     for await (const _ of client.generateStream(
       { ...PROMPT, parameters: { max_tokens: 200, ignore_eos: true } },
       { signal: abort.signal },
-    ))
+    )) {
+      pieces++;
       abort.abort();
+    }
   })();
   await expect(reading).rejects.toMatchObject({ code: 'CANCELLED' });
+  expect(pieces).toBe(1);
 });
 
 test('errors of a generation have their code', async () => {

@@ -146,6 +146,20 @@ test.each<[string, ReturnType<typeof failure>, number]>([
   expect(server.calls).toHaveLength(times);
 });
 
+test('an error that ends a call says how often it was tried', async () => {
+  const aborter = new AbortController();
+  let calls = 0;
+  const server = await stub({
+    infer: (_call, answer) => {
+      if (++calls === 1) answer(failure('UNAVAILABLE', '0'));
+      else aborter.abort();
+    },
+  });
+  const client = connect([server.port], { retry: QUICK, checkRequests: false });
+  const call = client.infer(REQUEST, { signal: aborter.signal });
+  await expect(call).rejects.toMatchObject({ code: 'CANCELLED', attempts: 2 });
+});
+
 test('what has begun to be answered is not tried again', async () => {
   const server = await stub({
     infer: (call, answer) => {

@@ -69,3 +69,9 @@ test('a key of another certificate is refused at once', () => {
     expect.objectContaining({ code: 'INVALID_ARGUMENT', local: true, message: expect.stringContaining('key') }),
   );
 });
+
+test('a server without TLS is told of on one line, without places in sources', async () => {
+  front = await startFrontEnd({});
+  const message = `no connection to localhost:${front.port}: SSL routines: wrong version number`;
+  await expect(connect('localhost', { ca }).isLive()).rejects.toMatchObject({ ...refusal, message });
+});

@@ -315,6 +315,16 @@ test('the deadline covers tries and the waits between them', async () => {
   expect(peer.count).toBeLessThan(100);
 });
 
+test('an error that ends a call says how often it was tried', async () => {
+  const aborter = new AbortController();
+  const peer = await serve((_, response, index) => {
+    if (index === 0) response.writeHead(503, { 'retry-after': '0' }).end();
+    else aborter.abort();
+  });
+  const error = await outcome(connect(peer.address).infer(REQUEST, { signal: aborter.signal }));
+  expect(error).toMatchObject({ code: 'CANCELLED', attempts: 2 });
+});
+
 test('an abort ends the call at once: before it, under way, in a queue and between two tries', async () => {
   const arrived = Promise.withResolvers<void>();
   const peer = await serve((request, response) => {
@@ -492,6 +502,22 @@ test('a stream is tried again where the server is not ready, and a reader that s
   }
   await closed.promise;
   expect(peer.count).toBe(2);
+});
+
+test('pieces that have come are not given to a reader who has aborted', async () => {
+  const peer = await serve((_, response) => {
+    response.writeHead(200, EVENTS).end('data: {"text_output":"a"}\n\n'.repeat(10));
+  });
+  const aborter = new AbortController();
+  let pieces = 0;
+  const read = async () => {
+    for await (const _ of connect(peer.address).generateStream(TEXT, { signal: aborter.signal })) {
+      pieces++;
+      aborter.abort();
+    }
+  };
+  await expect(read()).rejects.toMatchObject({ code: 'CANCELLED' });
+  expect(pieces).toBe(1);
 });
 
 test('a reader that is slow holds the server back, and gets everything', async () => {

@@ -1,7 +1,7 @@
 /** The client over REST with TLS, and with certificates on both sides. */
 import { readFileSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
-import { createRestClient } from '../../src/client/rest-client.js';
+import { connect as connectTo } from '../../src/client/client.js';
 import type { ClientOptions, InferenceClient } from '../../src/client/types.js';
 import { type FrontEnd, startFrontEnd } from '../rest/front-end.js';
 
@@ -17,10 +17,10 @@ afterEach(async () => {
 });
 
 function connect(host: string, options: ClientOptions['tls']): InferenceClient {
-  const client = createRestClient({
+  const client = connectTo({
     protocol: 'rest',
     addresses: [`${host}:${front.port}`],
-    tls: options,
+    tls: options!,
     retry: { attempts: 1 },
     timeoutMs: 10_000,
   });
@@ -57,4 +57,19 @@ test('with mutual TLS only a client with a certificate of the authority gets in'
   const stranger = { cert: file('stranger-client.pem'), key: file('stranger-client.key') };
   await expect(connect('localhost', { ca, ...stranger }).isLive()).rejects.toMatchObject(refusal);
   await expect(connect('localhost', { ca }).isLive()).rejects.toMatchObject(refusal);
+});
+
+test('a key of another certificate is refused at once', async () => {
+  front = await startFrontEnd({ tls });
+  expect(() => connect('localhost', { ca, cert: file('client.pem'), key: file('server.key') })).toThrow(
+    expect.objectContaining({ code: 'INVALID_ARGUMENT', local: true, message: expect.stringContaining('key') }),
+  );
+});
+
+test('a server without TLS is told of on one line, without places in sources', async () => {
+  front = await startFrontEnd({});
+  const message = expect.stringMatching(
+    /^no connection to localhost:\d+: (write EPROTO )?SSL routines: wrong version number$/,
+  );
+  await expect(connect('localhost', { ca }).isLive()).rejects.toMatchObject({ ...refusal, message });
 });

@@ -1,12 +1,13 @@
 import { expect, test } from 'vitest';
-import { DEFAULT_RETRY, type FailedTry, nextTry, parsePushback } from '../../src/client/retry.js';
+import { type FailedTry, nextTry, parsePushback, retryPolicy } from '../../src/client/retry.js';
+import type { RetryOptions } from '../../src/client/types.js';
 
 const failed = (change: Partial<FailedTry>): FailedTry => ({
   attempt: 1,
   code: 'UNAVAILABLE',
   pushbackMs: undefined,
   remainingMs: Number.POSITIVE_INFINITY,
-  options: { ...DEFAULT_RETRY, attempts: 10 },
+  options: retryPolicy({ attempts: 10 }),
   random: () => 0,
   ...change,
 });
@@ -18,7 +19,7 @@ test.each<[string, Partial<FailedTry>, number | undefined]>([
   ['the longest', { attempt: 9 }, 2000],
   ['chance takes up to half of it', { random: () => 0.999 }, 50 * (1 - 0.4995)],
   ['no more than the tries allowed', { attempt: 10 }, undefined],
-  ['a single try is never repeated', { options: { ...DEFAULT_RETRY, attempts: 1 } }, undefined],
+  ['a single try is never repeated', { options: retryPolicy({ attempts: 1 }) }, undefined],
   ['a wait inside the deadline', { remainingMs: 50.5 }, 50],
   ['a wait that takes the deadline', { remainingMs: 50 }, undefined],
   ['after the deadline', { remainingMs: -1 }, undefined],
@@ -37,6 +38,14 @@ test.each<[string, Partial<FailedTry>, number | undefined]>([
   ['a bug of the server', { code: 'INTERNAL' }, undefined],
 ])('%s', (_, change, delayMs) => {
   expect(nextTry(failed(change))).toBe(delayMs);
+});
+
+test('options that are left out, or said to be undefined, are by default', () => {
+  const byDefault = { attempts: 3, initialBackoffMs: 50, maxBackoffMs: 2000 };
+  expect(retryPolicy(undefined)).toEqual(byDefault);
+  const undefinedOnes = { attempts: undefined, initialBackoffMs: undefined } as unknown as RetryOptions;
+  expect(retryPolicy(undefinedOnes)).toEqual(byDefault);
+  expect(retryPolicy({ ...undefinedOnes, maxBackoffMs: 7 })).toEqual({ ...byDefault, maxBackoffMs: 7 });
 });
 
 test.each<[string | undefined, number | undefined]>([

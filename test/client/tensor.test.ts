@@ -12,6 +12,13 @@ const tensor = (data: unknown, rest: Partial<InputTensor> = {}): InputTensor => 
   ...rest,
 });
 
+/** An array whose memory has gone to another thread. */
+function transferred(): Float32Array {
+  const array = new Float32Array(2);
+  structuredClone(array, { transfer: [array.buffer] });
+  return array;
+}
+
 test.each([
   [new Uint8Array(2), 'UINT8'],
   [Buffer.alloc(2), 'UINT8'],
@@ -51,15 +58,33 @@ test.each<[InputTensor, string]>([
   ],
   [
     tensor(['a', 'b'], { datatype: 'FP16' }),
-    "input 'x' of datatype FP16 has an array of BYTES, expected a Uint16Array",
+    "input 'x' of datatype FP16 has a plain array, as BYTES have, expected a Uint16Array",
   ],
-  [tensor(['a', 1]), "element 1 of input 'x' is number, expected a string or Uint8Array"],
+  [
+    tensor([1, 2], { datatype: 'FP32' }),
+    "input 'x' of datatype FP32 has a plain array, as BYTES have, expected a Float32Array",
+  ],
+  [
+    tensor(['a', 1]),
+    "element 1 of input 'x' is number, expected a string or Uint8Array: numbers go in a typed array, such as Float32Array",
+  ],
   [tensor(['a', null]), "element 1 of input 'x' is null, expected a string or Uint8Array"],
   [
     tensor(new DataView(new ArrayBuffer(2))),
-    "data of input 'x' is no typed array, and no array of strings and byte arrays",
+    "data of input 'x' is of type DataView, expected a typed array, such as Float32Array, or an array of strings and byte arrays",
   ],
-  [tensor(undefined), "data of input 'x' is no typed array, and no array of strings and byte arrays"],
+  [
+    tensor(new Uint8ClampedArray(2), { datatype: 'UINT8' }),
+    "data of input 'x' is of type Uint8ClampedArray, expected a Uint8Array",
+  ],
+  [
+    tensor(undefined),
+    "data of input 'x' is undefined, expected a typed array, such as Float32Array, or an array of strings and byte arrays",
+  ],
+  [
+    tensor(transferred(), { shape: [0] }),
+    "data of input 'x' is gone: its ArrayBuffer was transferred to somebody else",
+  ],
   [
     tensor(new Float32Array(2), { shape: [-1, 2] }),
     "shape [-1,2] of input 'x' has a dimension -1, expected integers from 0 up",

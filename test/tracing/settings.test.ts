@@ -10,6 +10,7 @@ describe('whether at all', () => {
     ['nothing is set', {}],
     ['the SDK is disabled', { ...ON, OTEL_SDK_DISABLED: 'true' }],
     ['no exporter is asked for', { ...ON, OTEL_TRACES_EXPORTER: 'none' }],
+    ['no exporter is asked for in capitals', { ...ON, OTEL_TRACES_EXPORTER: 'NONE' }],
     ['the endpoint is empty', { OTEL_EXPORTER_OTLP_ENDPOINT: '' }],
     ['only metrics have an endpoint', { OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: 'http://collector' }],
   ])('tracing is off when %s', (_what, env) => {
@@ -64,6 +65,7 @@ describe('which and how many', () => {
     ['parentbased_always_off', undefined, { parentBased: true, ratio: 0 }],
     ['parentbased_traceidratio', '0.1', { parentBased: true, ratio: 0.1 }],
     ['parentbased_traceidratio', undefined, { parentBased: true, ratio: 1 }],
+    ['ALWAYS_OFF', undefined, { parentBased: false, ratio: 0 }],
   ])('the sampler %s with %s', (name, arg, sampling) => {
     expect(settings({ OTEL_TRACES_SAMPLER: name, ...(arg && { OTEL_TRACES_SAMPLER_ARG: arg }) }).sampling).toEqual(
       sampling,
@@ -84,6 +86,7 @@ describe('which and how many', () => {
       { OTEL_BSP_MAX_QUEUE_SIZE: '-1' },
       /^OTEL_BSP_MAX_QUEUE_SIZE is '-1', expected a whole number from 1: 2048 is used$/,
     ],
+    [{ OTEL_SDK_DISABLED: '1' }, /^OTEL_SDK_DISABLED is '1', expected true or false: it counts as false$/],
     [{ OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' }, /: http\/protobuf is used$/],
     [{ OTEL_PROPAGATORS: 'b3' }, /^OTEL_PROPAGATORS is 'b3'/],
   ])('%j is warned of, and tracing goes on', (env, warning) => {
@@ -99,6 +102,17 @@ describe('which and how many', () => {
       maxQueueSize: 2048,
       maxExportBatchSize: 512,
     });
+  });
+
+  test('names count in any case, without a warning', () => {
+    const env = {
+      OTEL_TRACES_EXPORTER: 'OTLP',
+      OTEL_EXPORTER_OTLP_PROTOCOL: 'HTTP/protobuf',
+      OTEL_SDK_DISABLED: 'False',
+    };
+    const { settings: found, warnings } = read({ ...ON, ...env, OTEL_PROPAGATORS: 'TraceContext' });
+    expect(found).toMatchObject({ readsContext: true });
+    expect(warnings).toEqual([]);
   });
 
   test('a batch is never larger than the queue', () => {
