@@ -6,6 +6,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { UsageError } from '../../src/bench/bench-error.js';
 import type { BenchResults } from '../../src/bench/results.js';
 import { BenchError, say } from '../result.js';
 import { claimsMarkdown } from './write.js';
@@ -19,7 +20,12 @@ export function addClaimsCommand(program: Command): void {
     .addOption(new Option('--results <file>', 'what the run wrote').default('bench-results/results.json'))
     .addOption(new Option('--document <file>', 'where it goes').default(DOCUMENT, 'docs/claims.md'))
     .action(({ results, document }: { results: string; document: string }) => {
-      writeFileSync(document, claimsMarkdown(readResults(results)));
+      const text = claimsMarkdown(readResults(results));
+      try {
+        writeFileSync(document, text);
+      } catch (error) {
+        throw new UsageError(`option --document: ${(error as Error).message}`);
+      }
       say(`written: ${document}`);
     });
 }

@@ -5,6 +5,7 @@
  */
 import { digits, plainName } from '../../src/bench/figures.js';
 import { markdownCode, markdownList, markdownTable, markdownText } from '../../src/bench/markdown.js';
+import { runNotes } from '../../src/bench/report-notes.js';
 import type { BenchResults } from '../../src/bench/results.js';
 import type { Claim, Judgement } from './claim.js';
 import { CLAIM_GROUPS } from './claims.js';
@@ -26,6 +27,7 @@ export function claimsMarkdown(results: BenchResults): string {
     INTRODUCTION,
     '## The run',
     theRun(results),
+    ...remarks(results),
     '## How they are judged',
     RULES,
     '## Summary',
@@ -74,6 +76,12 @@ function theRun({ startedAt, seconds, quick, rounds, environment }: BenchResults
     ],
     rows.map((row) => row.map((cell) => markdownText(plainName(cell!)))),
   );
+}
+
+/** What the run says of its own figures. */
+function remarks(results: BenchResults): string[] {
+  const all = runNotes(results);
+  return all.length === 0 ? [] : [`Of its figures the run says:\n\n${markdownList(all.map(markdownText))}`];
 }
 
 function counts(judged: readonly Judged[]): string {

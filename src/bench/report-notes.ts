@@ -74,8 +74,9 @@ export function marksOf(cell: CellResult): string {
     .join('');
 }
 
-/** One sentence for each mark that was set, then that it ended early where it did, then the notes of the run. */
-export function notesOf({ cells, notes, streams, cutShort }: BenchResults): string[] {
+/** One sentence for each mark that was set, then {@link runNotes}. */
+export function notesOf(results: BenchResults): string[] {
+  const { cells, streams } = results;
   const ofMarks = MARKS.flatMap((mark) => {
     const marked = cells.filter((cell) => mark.applies(cell));
     if (marked.length === 0) return [];
@@ -85,8 +86,13 @@ export function notesOf({ cells, notes, streams, cutShort }: BenchResults): stri
   });
   const texts = streams.filter(({ textEqual }) => !textEqual).map(({ way }) => way);
   if (texts.length > 0) ofMarks.push(`≠ the text was not that of the first way: ${texts.join(', ')}.`);
-  const ofRun = cutShort === undefined ? notes : [`The run ended early: ${cutShort}.`, ...notes];
-  return [...ofMarks, ...ofRun.map((note) => note.replaceAll(/\s+/g, ' '))];
+  return [...ofMarks, ...runNotes(results)];
+}
+
+/** That the run ended early, where it did, and what it says of itself. */
+export function runNotes({ notes, cutShort }: BenchResults): string[] {
+  const all = cutShort === undefined ? notes : [`The run ended early: ${cutShort}.`, ...notes];
+  return all.map((note) => note.replaceAll(/\s+/g, ' '));
 }
 
 /** `text_embedding, 2 KB, rest_json, 8 at a time`. */

@@ -366,6 +366,16 @@ test('the document has each claim in the table and as a paragraph, and names the
   expect(text).not.toMatch(/NaN|undefined|Infinity|\bnull\b/);
 });
 
+test('what a run says of its own figures stands in the document', () => {
+  const text = claimsMarkdown({
+    ...NOTHING,
+    notes: ['Half of it was measured\nagain.'],
+    cutShort: 'interrupted, 1 of 2',
+  });
+  expect(text).toContain('- The run ended early: interrupted, 1 of 2.\n- Half of it was measured again.\n\n');
+  expect(claimsMarkdown(NOTHING)).not.toContain('the run says');
+});
+
 test('results are read from a file, and another file is told from them', () => {
   const directory = temporaryDirectory();
   const write = (name: string, text: string): string => {
