@@ -21,14 +21,18 @@ export class PromptProcessor {
   readonly #tokenizer: TextTokenizer;
   readonly #template: TokenTemplate;
   readonly #chat: ChatTemplate | undefined;
+  /** The same one where there is no other. */
+  readonly #chatWithTools: ChatTemplate | undefined;
 
   /** Throws INVALID_ARGUMENT for files that make no tokenizer and for a template that is none. */
   constructor(spec: PromptSpec) {
     const { tokenizer, template } = loadTokenizer(spec, true);
     this.#tokenizer = tokenizer;
     this.#template = template;
-    const { chatTemplate, templateTokens: tokens, templateMs: limitMs } = spec;
-    this.#chat = chatTemplate === undefined ? undefined : new ChatTemplate(chatTemplate, { tokens, limitMs });
+    const { chatTemplate, toolTemplate, templateTokens: tokens, templateMs: limitMs } = spec;
+    const templateOf = (source: string) => new ChatTemplate(source, { tokens, limitMs });
+    this.#chat = chatTemplate === undefined ? undefined : templateOf(chatTemplate);
+    this.#chatWithTools = toolTemplate === undefined ? this.#chat : templateOf(toolTemplate);
   }
 
   /** One element of kind `prompt`, `prompt_bare` or `chat`; gives one tensor '' INT32 [tokens]. */
@@ -56,8 +60,10 @@ export class PromptProcessor {
   }
 
   #conversation(json: string): string {
-    if (!this.#chat) throw invalid('the model takes no conversations: it has no chat template');
-    return this.#chat.render(templateNames(json), json.length);
+    const names = templateNames(json);
+    const chat = names.tools == null ? this.#chat : this.#chatWithTools;
+    if (!chat) throw invalid('the model takes no conversations: it has no chat template');
+    return chat.render(names, json.length);
   }
 }
 

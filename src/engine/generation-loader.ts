@@ -187,7 +187,8 @@ export class GenerationLoader {
     } catch (thrown) {
       if (prompt.chatTemplate === undefined) throw thrown;
       // What else may be wrong with it is wrong without its template, too.
-      const processor = { prompt: { ...prompt, chatTemplate: undefined } };
+      const { toolTemplate: _, ...rest } = prompt;
+      const processor = { prompt: { ...rest, chatTemplate: undefined } };
       const processorId = await preprocess.register(processor);
       return { processor, processorId, chatProblem: ServeError.from(thrown).message };
     }

@@ -2,7 +2,7 @@
  * The files of a model that generates text, read into what serving it needs.
  *
  *   config.json  generation_config.json  genai_config.json  tokenizer.json  tokenizer_config.json  special_tokens_map.json
- *   chat_template.jinja  chat_template.json
+ *   chat_template.jinja  chat_template.json  additional_chat_templates/tool_use.jinja
  *
  * Called by the generation loader. Must not know the ONNX file: what its tensors are, the token-stream worker finds out. Everything that
  * throws throws a ServeError naming the file.
@@ -63,12 +63,13 @@ export async function readGenerationFolder(files: HubFiles, longest: number): Pr
   const contextLength = lengths.length > 0 ? Math.min(...lengths) : CONTEXT_LENGTH;
   const window = Math.min(...configs.map(slidingWindow), genai?.slidingWindow ?? Number.POSITIVE_INFINITY);
   const { notes, ...sampling } = samplingDefaults(generation ?? genai?.search, contextLength);
-  const { template, problem } = await readChatTemplate(files, tokenizerConfig);
+  const { template, toolTemplate, problem } = await readChatTemplate(files, tokenizerConfig);
   return {
     prompt: {
       tokenizerJson: shared(bytes),
       tokenizerConfigJson,
       chatTemplate: template,
+      ...(toolTemplate !== undefined && { toolTemplate }),
       templateTokens: templateTokens(tokenizerConfig, specialTokens),
       templateMs: TEMPLATE_MS,
     },

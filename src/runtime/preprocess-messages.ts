@@ -80,6 +80,8 @@ export interface PromptSpec {
   readonly tokenizerConfigJson: string;
   /** Jinja; undefined where the model takes no conversations. */
   readonly chatTemplate: string | undefined;
+  /** The one for conversations with tools, where it is another. */
+  readonly toolTemplate?: string;
   /** Names that the template knows beside the conversation: `bos_token`, `eos_token`, ... */
   readonly templateTokens: Readonly<Record<string, string>>;
   /** A template that works longer than this, in milliseconds, is given up. */

@@ -348,6 +348,25 @@ test('of several chat templates it is the default one; without one conversations
   );
 });
 
+test('conversations with tools have the template called tool_use, in whichever form templates are written', async () => {
+  const templates = { default: 'plain', tool_use: 'with tools' };
+  const list = Object.entries(templates).map(([name, template]) => ({ name, template }));
+  const forms = [
+    { 'tokenizer_config.json': { chat_template: list } },
+    { 'tokenizer_config.json': { chat_template: templates } },
+    { 'chat_template.json': { chat_template: templates } },
+    { 'chat_template.jinja': 'plain', 'additional_chat_templates/tool_use.jinja': 'with tools' },
+  ];
+  for (const files of forms) {
+    const { prompt, chatProblem } = await read(files);
+    expect(prompt).toMatchObject({ chatTemplate: 'plain', toolTemplate: 'with tools' });
+    expect(chatProblem).toBe('');
+  }
+  const { prompt } = await read({ ...forms[1], 'chat_template.jinja': 'alone' });
+  expect(prompt.chatTemplate).toBe('alone');
+  expect(prompt.toolTemplate).toBeUndefined();
+});
+
 test('files above the ONNX file count, those beside it first', async () => {
   const files = { 'config.json': { n_ctx: 100 }, 'onnx/config.json': { n_ctx: 50 }, 'chat_template.jinja': 'above' };
   const { contextLength, prompt } = await read(files, { onnx: 'onnx/model.onnx' });
@@ -388,6 +407,11 @@ const REFUSED: readonly (readonly [string, Files, string])[] = [
     'a template that is no text',
     { 'chat_template.json': { chat_template: 5 } },
     "'chat_template' must be a string, got 5",
+  ],
+  [
+    'a named template that is no text',
+    { 'chat_template.json': { chat_template: { default: 5 } } },
+    "'chat_template.default' must be a string, got 5",
   ],
 ];
 

@@ -113,6 +113,20 @@ test('the file says what is put before a prompt, and nothing is put before a bar
   expect(idsOf(processor, 'chat', chat)).toEqual(bare);
 });
 
+test('a conversation with tools has the template for them, where there is another one', () => {
+  const { tokenizer } = named('GPT-2');
+  const chat = (names: object) => JSON.stringify({ messages: [{ content: 'Hello' }], ...names });
+  const tools = [{ type: 'function' }];
+  const chatTemplate = "{{ 'A' if tools else 'B' }}";
+  const both = new PromptProcessor(specOf(tokenizer, { chatTemplate, toolTemplate: 'C' }));
+  const one = new PromptProcessor(specOf(tokenizer, { chatTemplate }));
+  const [a, b, c] = ['A', 'B', 'C'].map((text) => idsOf(one, 'prompt_bare', text));
+  expect(idsOf(both, 'chat', chat({ tools }))).toEqual(c);
+  expect(idsOf(both, 'chat', chat({}))).toEqual(b);
+  expect(idsOf(both, 'chat', chat({ tools: null }))).toEqual(b);
+  expect(idsOf(one, 'chat', chat({ tools }))).toEqual(a);
+});
+
 test('a conversation is what its template writes, special tokens as one id each', () => {
   const family = named('SmolLM2');
   const chatTemplate =
