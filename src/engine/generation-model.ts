@@ -58,6 +58,7 @@ export function generationModel(parts: GenerationModelParts, bounds: QueueBounds
       generation: { contextLength: spec.contextLength, vocabularySize: loaded.vocabularySize, chatProblem },
     },
     generation,
+    generationProblem: '',
     computeTimes: new ComputeTimes(),
     plans: new Map(),
     integerDivision: false,

@@ -170,9 +170,11 @@ export class Generator {
 
   /** Throws ServeError for what the model does not take. */
   #admit(call: GeneratedCall, model: Model): void {
-    const { generation } = model;
+    const { generation, generationProblem } = model;
     call.use(model);
-    if (!generation) throw invalid(`model '${model.name}' generates no text`);
+    if (!generation) {
+      throw invalid(`model '${model.name}' generates no text${generationProblem && `: ${generationProblem}`}`);
+    }
     const { request } = call;
     checkSampling(request.sampling, samplingScope(generation));
     const scope: PromptScope = { modelName: model.name, generation, maxTextBytes: this.#options.maxTextBytes };

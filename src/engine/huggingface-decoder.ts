@@ -14,8 +14,8 @@ import { parseGenai } from './huggingface-genai.js';
 
 export interface Recognised {
   readonly generates: boolean;
-  /** Why it does not although it looks as if it could, for the log; '' where there is nothing to say. */
-  readonly note: string;
+  /** Why it does not although it looks as if it could; '' where there is nothing to say. */
+  readonly problem: string;
 }
 
 /** Classes of Hugging Face's library that generate text, by what their names end in. */
@@ -37,17 +37,15 @@ export async function mayGenerate(files: HubFiles): Promise<boolean> {
 export async function recognise(files: HubFiles, { inputs, outputs }: ModelScan): Promise<Recognised> {
   const names = await decoderNames(files);
   // A graph of more than 2 GB in one file is not looked through: the folder's word has to do.
-  if (inputs === undefined || outputs === undefined) return { generates: await files.has('tokenizer.json'), note: '' };
+  if (inputs === undefined || outputs === undefined)
+    return { generates: await files.has('tokenizer.json'), problem: '' };
   const isPast = (name: string) =>
     /^past[_.]/.test(name) || matches(names.pastKey, name) || matches(names.pastValue, name);
   const hasPast = inputs.some(isPast);
   const hasLogits = outputs.includes(names.logits);
-  if (!hasPast && !(hasLogits && inputs.includes(names.inputIds))) return { generates: false, note: '' };
+  if (!hasPast && !(hasLogits && inputs.includes(names.inputIds))) return { generates: false, problem: '' };
   const problem = hasPast && hasLogits ? await refusal(files, inputs, names) : lacking(hasPast, inputs, names);
-  return {
-    generates: hasPast && hasLogits && problem === '',
-    note: problem && `it is served by its raw tensors and generates no text: ${problem}`,
-  };
+  return { generates: hasPast && hasLogits && problem === '', problem };
 }
 
 /** Why a graph that has only one of past and logits is no decoder; '' where nobody would take it for one. */
@@ -60,6 +58,7 @@ function lacking(hasPast: boolean, inputs: readonly string[], { logits }: Decode
 async function refusal(files: HubFiles, inputs: readonly string[], names: DecoderNames): Promise<string> {
   if (inputs.some((name) => ENCODER.test(name)))
     return 'it goes on from what an encoder gives, and decoders without one are served';
+  if (inputs.includes('inputs_embeds')) return "it takes 'inputs_embeds' in place of tokens, which other models make";
   if (!inputs.includes(names.inputIds)) return `it has no input '${names.inputIds}'`;
   if (!(await files.has('tokenizer.json'))) return 'its folder has no tokenizer.json';
   return '';

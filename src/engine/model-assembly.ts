@@ -94,6 +94,7 @@ export async function assembleModel(
     ...parts,
     processorId: -1,
     generation: undefined,
+    generationProblem: '',
     computeTimes: new ComputeTimes(),
     plans: new Map(),
     integerDivision,

@@ -42,6 +42,8 @@ interface Version {
   /** Of the ONNX file. */
   readonly path: string;
   readonly counts: LoadCounts;
+  /** As in Model. */
+  readonly generationProblem: string;
 }
 
 interface Loaded {
@@ -78,15 +80,18 @@ export class ModelLoader {
   /** Loads `version` of `entry`; nothing of it stays loaded when this throws. */
   async load(entry: RepositoryEntry, raw: RawConfig, version: number, counts: LoadCounts): Promise<Model> {
     const path = await this.#path(entry, raw, version);
-    const { generates, note } = await this.#recognise(entry, path);
-    if (note !== '') this.#options.log.warn({ model: entry.name, version }, note);
-    if (!generates) return this.#loadSessions({ entry, raw, version, path, counts });
+    const { generates, problem } = await this.#recognise(entry, path);
+    if (problem !== '') {
+      const note = `it is served by its raw tensors and generates no text: ${problem}`;
+      this.#options.log.warn({ model: entry.name, version }, note);
+    }
+    if (!generates) return this.#loadSessions({ entry, raw, version, path, counts, generationProblem: problem });
     const { statistics, generationCounts } = counts;
     return this.#generation.load({ entry, raw, version, path, statistics, counts: generationCounts });
   }
 
   /** A model that is run in batches. */
-  async #loadSessions({ entry, raw, version, path, counts }: Version): Promise<Model> {
+  async #loadSessions({ entry, raw, version, path, counts, generationProblem }: Version): Promise<Model> {
     const { workers, preprocess, sessionDefaults, log } = this.#options;
     const { group, count } = this.#group(entry, raw);
     const placed = this.#placement(count);
@@ -133,7 +138,7 @@ export class ModelLoader {
       );
       for (const note of notes) log.warn({ model: entry.name, version }, note);
       if (assembled.contents.length > 0) processorId = await preprocess.register(assembled.processor);
-      const model: Model = { ...assembled, processorId };
+      const model: Model = { ...assembled, processorId, generationProblem };
       if (this.#options.measuresMemory) for (const worker of placed.slice(1)) await loadOn(worker);
       else await Promise.all(placed.slice(1).map(loadOn));
       for (const worker of placed) await this.#options.warmUp(model, worker, entry);
@@ -245,7 +250,7 @@ export class ModelLoader {
   /** Looks at the graph of those models only whose folders have the files of one that generates text. */
   async #recognise(entry: RepositoryEntry, path: string): Promise<Recognised> {
     const files = new HubFiles(entry, path);
-    if (!(await mayGenerate(files))) return { generates: false, note: '' };
+    if (!(await mayGenerate(files))) return { generates: false, problem: '' };
     const [worker] = this.#placement(1) as [number];
     return recognise(files, await this.#options.workers.scan(worker, { path, directory: dirname(path) }));
   }

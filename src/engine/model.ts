@@ -60,6 +60,8 @@ export interface Model {
   readonly content: ModelContent;
   /** Set for a model that generates text: it has no session on the inference workers, and no batches. */
   readonly generation: Generation | undefined;
+  /** Why it generates no text although its folder looks as if it could; '' where there is nothing to say. */
+  readonly generationProblem: string;
   readonly computeTimes: ComputeTimes;
   /** Layouts already worked out, by rows and shapes; emptied when it grows past its bound. */
   readonly plans: Map<string, BatchPlan>;

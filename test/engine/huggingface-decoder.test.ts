@@ -41,7 +41,7 @@ const PLAIN = ['input_ids', 'attention_mask', 'past_key_values.0.key', 'past_key
 
 test('a graph with past and logits generates text, whatever else it takes', async () => {
   const files = folder(TOKENIZER);
-  const yes = { generates: true, note: '' };
+  const yes = { generates: true, problem: '' };
   expect(await recognise(files, scan(PLAIN))).toEqual(yes);
   expect(await recognise(files, scan([...PLAIN, 'position_ids', 'num_logits_to_keep', 'use_cache_branch']))).toEqual(
     yes,
@@ -63,11 +63,8 @@ test('a graph whose tensors have the names of genai_config.json generates text',
   expect((await recognise(files, scan(['ids', 'k_in.x', 'v_in.x'], ['scores']))).generates).toBe(false);
 });
 
-test('a graph without past, or without logits, is an ordinary one, and the log says what it lacks', async () => {
-  const no = (why: string) => ({
-    generates: false,
-    note: why && `it is served by its raw tensors and generates no text: ${why}`,
-  });
+test('a graph without past, or without logits, is an ordinary one, and it is said what it lacks', async () => {
+  const no = (problem: string) => ({ generates: false, problem });
   expect(await recognise(folder(TOKENIZER), scan(['input_ids', 'attention_mask'], ['logits']))).toEqual(
     no('it takes no past: export it with its cache of keys and values'),
   );
@@ -82,16 +79,17 @@ test('a graph without past, or without logits, is an ordinary one, and the log s
   }
 });
 
-test('a decoder that can not be asked for text is an ordinary model, and the log says why', async () => {
-  const note = async (files: HubFiles, inputs: string[]) => {
+test('a decoder that can not be asked for text is an ordinary model, and it is said why', async () => {
+  const problem = async (files: HubFiles, inputs: string[]) => {
     const found = await recognise(files, scan(inputs));
     expect(found.generates).toBe(false);
-    return found.note;
+    return found.problem;
   };
-  expect(await note(folder({}), PLAIN)).toBe(
-    'it is served by its raw tensors and generates no text: its folder has no tokenizer.json',
+  expect(await problem(folder({}), PLAIN)).toBe('its folder has no tokenizer.json');
+  expect(await problem(folder(TOKENIZER), [...PLAIN, 'encoder_hidden_states'])).toContain('what an encoder gives');
+  expect(await problem(folder(TOKENIZER), ['input_ids', 'past_key_values.0.encoder.key'])).toContain('an encoder');
+  expect(await problem(folder(TOKENIZER), ['inputs_embeds', 'past_key_values.0.key'])).toContain(
+    "takes 'inputs_embeds' in place of tokens",
   );
-  expect(await note(folder(TOKENIZER), [...PLAIN, 'encoder_hidden_states'])).toContain('what an encoder gives');
-  expect(await note(folder(TOKENIZER), ['input_ids', 'past_key_values.0.encoder.key'])).toContain('an encoder');
-  expect(await note(folder(TOKENIZER), ['inputs_embeds', 'past_key_values.0.key'])).toContain("no input 'input_ids'");
+  expect(await problem(folder(TOKENIZER), ['tokens', 'past_key_values.0.key'])).toBe("it has no input 'input_ids'");
 });

@@ -137,7 +137,7 @@ test('a context is cut to what the cache of keys and values can hold, and a requ
   expect(all.end).toMatchObject({ finishReason: 'length', completionTokens: 96 - PROMPT.tokens.length });
 });
 
-test('a decoder without a tokenizer is served by its raw tensors, and the log says why', async () => {
+test('a decoder without a tokenizer is served by its raw tensors, and the log and who asks it for text are told why', async () => {
   const repository = temporaryDirectory();
   writeStories(repository, 'bare', { files: { 'tokenizer.json': undefined } });
   const running = await start(repository);
@@ -146,7 +146,10 @@ test('a decoder without a tokenizer is served by its raw tensors, and the log sa
   expect(engine.modelContent('bare', '').generation).toBeUndefined();
   expect(engine.modelMetadata('bare', '').inputs.map(({ name }) => name)).toContain('past_key_values.0.key');
   expect(logged.join('\n')).toContain('generates no text: its folder has no tokenizer.json');
-  await expect(ask(running, 'bare')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(ask(running, 'bare')).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: "model 'bare' generates no text: its folder has no tokenizer.json",
+  });
 });
 
 test('a conversation becomes the prompt that its template makes of it', async () => {

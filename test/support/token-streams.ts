@@ -139,7 +139,7 @@ export interface Played extends ReturnType<typeof playedModel> {
 
 export function playedGenerator(options: Partial<GeneratorOptions> = {}): Played {
   const own = playedModel();
-  const plain = { ...playedModel('plain').model, generation: undefined };
+  const plain = { ...playedModel('plain').model, generation: undefined, generationProblem: '' };
   const models = new Map([own.model, plain].map((model) => [model.name, model]));
   const prompts: Played['prompts'] = [];
   const logged: string[] = [];
