@@ -4,13 +4,17 @@
  * Called by `session.ts` (through `onnx-scan.ts`) before ONNX Runtime maps the files. ONNX Runtime refuses `..`, absolute paths and
  * symbolic links itself, but not hard links, and its messages hold paths.
  */
-import { lstatSync, type Stats } from 'node:fs';
+import { lstatSync, readFileSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { printable, ServeError } from '#src/base/errors';
 
+/** What stands in place of a file that was cloned and not fetched: a text of so many bytes that begins like this. */
+const POINTER_BYTES_MAX = 1024;
+const POINTER = 'version https://git-lfs.github.com/spec/';
+
 /**
  * Throws ServeError INVALID_ARGUMENT, with the bare file name, unless each location is a regular file below `directory`, reached
- * by no link of any kind.
+ * by no link of any kind, and not a mere pointer of Git LFS.
  */
 export function assertExternalDataInside(directory: string, locations: readonly string[]): void {
   for (const location of locations) assertInside(directory, location);
@@ -31,10 +35,17 @@ function assertInside(directory: string, location: string): void {
     path = join(path, part);
     stats = statsOf(path);
     if (stats === undefined) throw refuse('is missing');
-    if (stats.isSymbolicLink()) throw refuse('must not be a symbolic link');
+    if (stats.isSymbolicLink()) {
+      throw refuse(
+        'must not be a symbolic link, which ONNX Runtime does not follow: put the file itself there, as ' +
+          "'hf download --local-dir' does",
+      );
+    }
   }
   if (!stats!.isFile()) throw refuse('is not a regular file');
   if (stats!.nlink > 1) throw refuse('must not be a hard link');
+  if (stats!.size <= POINTER_BYTES_MAX && readFileSync(path, 'latin1').startsWith(POINTER))
+    throw refuse("is a pointer of Git LFS: fetch the file itself with 'git lfs pull'");
 }
 
 function statsOf(path: string): Stats | undefined {

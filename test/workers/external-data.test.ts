@@ -13,6 +13,9 @@ for (const path of ['model/w.bin', 'model/sub/v.bin', 'model/linked.bin', 'secre
 linkSync(join(directory, 'linked.bin'), join(directory, 'twin.bin'));
 symlinkSync(join(root, 'secret'), join(directory, 'soft.bin'));
 symlinkSync(root, join(directory, 'out'));
+writeFileSync(join(directory, 'pointer.bin'), 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n');
+const LINK =
+  "must not be a symbolic link, which ONNX Runtime does not follow: put the file itself there, as 'hf download --local-dir' does";
 afterAll(() => rmSync(root, { recursive: true }));
 
 test('files inside the directory pass', () => {
@@ -28,9 +31,13 @@ test.each([
   ['../secret', "external data 'secret' of the model must not use '..'"],
   ['sub/../w.bin', "external data 'w.bin' of the model must not use '..'"],
   ['sub\\v.bin', "external data 'sub\\v.bin' of the model has no valid name"],
-  ['soft.bin', "external data 'soft.bin' of the model must not be a symbolic link"],
-  ['out/secret', "external data 'secret' of the model must not be a symbolic link"],
+  ['soft.bin', `external data 'soft.bin' of the model ${LINK}`],
+  ['out/secret', `external data 'secret' of the model ${LINK}`],
   ['linked.bin', "external data 'linked.bin' of the model must not be a hard link"],
+  [
+    'pointer.bin',
+    "external data 'pointer.bin' of the model is a pointer of Git LFS: fetch the file itself with 'git lfs pull'",
+  ],
   ['gone.bin', "external data 'gone.bin' of the model is missing"],
   ['w.bin/x', "external data 'x' of the model is missing"],
   ['sub', "external data 'sub' of the model is not a regular file"],
