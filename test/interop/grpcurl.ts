@@ -224,7 +224,7 @@ export async function runGrpcurl({ grpcPort }: Target): Promise<Outcome> {
   if (typeof grpcurl !== 'string') return grpcurl;
   const failures: string[] = [];
   for (const { name, args, what = [], stdin, check } of CASES) {
-    const all = ['-plaintext', '-max-time', '60', ...args, `127.0.0.1:${grpcPort}`, ...what];
+    const all = ['-plaintext', '-connect-timeout', '60', '-max-time', '240', ...args, `127.0.0.1:${grpcPort}`, ...what];
     const { status, stdout, stderr } = spawnSync(grpcurl, all, { encoding: 'utf8', ...(stdin && { input: stdin }) });
     try {
       check({ status, stdout, stderr });

@@ -34,7 +34,7 @@ class Sync(unittest.TestCase):
     def test_simple_with_and_without_requested_outputs(self):
         pair, inputs = simple_inputs()
         outputs = [triton.InferRequestedOutput("OUTPUT0"), triton.InferRequestedOutput("OUTPUT1")]
-        result = self.client.infer("simple", inputs, outputs=outputs, headers={"test": "1"}, client_timeout=60)
+        result = self.client.infer("simple", inputs, outputs=outputs, headers={"test": "1"}, client_timeout=240)
         self.check_sum(result, pair)
         self.check_sum(self.client.infer("simple", inputs, outputs=None), pair)
         one = self.client.infer("simple", inputs, outputs=[triton.InferRequestedOutput("OUTPUT1")], request_id="7")
@@ -102,7 +102,7 @@ class Sync(unittest.TestCase):
                 request_id=str(i),
             )
         for _ in range(1000):
-            result, error = done.get(timeout=60)
+            result, error = done.get(timeout=240)
             self.assertIsNone(error)
             self.check_sum(result, sent.pop(result.get_response().id))
 
@@ -110,7 +110,7 @@ class Sync(unittest.TestCase):
         done = queue.Queue()
         _, inputs = simple_inputs()
         self.client.async_infer("nothing", inputs, callback=lambda result, error: done.put((result, error)))
-        result, error = done.get(timeout=60)
+        result, error = done.get(timeout=240)
         self.assertIsNone(result)
         self.assertIn("Request for unknown model: 'nothing' is not found", str(error))
 
@@ -119,7 +119,7 @@ class Sync(unittest.TestCase):
         row = make_input("INPUT0", np.zeros((1, 16), dtype=np.float32), "FP32")
         context = self.client.async_infer("slow", [row], callback=lambda result, error: done.put((result, error)))
         context.cancel()
-        result, error = done.get(timeout=60)
+        result, error = done.get(timeout=240)
         self.assertIsNone(result)
         self.assertIn("CANCELLED", str(error.status()))
 
@@ -219,7 +219,7 @@ class Sync(unittest.TestCase):
 
     def test_keepalive_and_channel_arguments(self):
         pair, inputs = simple_inputs()
-        keepalive = triton.KeepAliveOptions(keepalive_time_ms=100, keepalive_timeout_ms=1000, keepalive_permit_without_calls=True)
+        keepalive = triton.KeepAliveOptions(keepalive_time_ms=100, keepalive_timeout_ms=60_000, keepalive_permit_without_calls=True)
         channel = [("grpc.primary_user_agent", "interop"), ("grpc.max_receive_message_length", -1)]
         for options in ({"keepalive_options": keepalive}, {"channel_args": channel}):
             with triton.InferenceServerClient(url=GRPC, **options) as client:
@@ -233,7 +233,7 @@ class Aio(unittest.IsolatedAsyncioTestCase):
             self.assertTrue(await client.is_server_ready())
             self.assertTrue(await client.is_model_ready("simple"))
             pair, inputs = simple_inputs(rows=4)
-            result = await client.infer("simple", inputs, compression_algorithm="gzip", client_timeout=60)
+            result = await client.infer("simple", inputs, compression_algorithm="gzip", client_timeout=240)
             np.testing.assert_array_equal(result.as_numpy("OUTPUT0"), pair[0] + pair[1])
             with self.assertRaises(InferenceServerException) as caught:
                 await client.infer("nothing", inputs)

@@ -131,7 +131,7 @@ class Sync(unittest.TestCase):
         asked = [simple_inputs(start=i) for i in range(200)]
         waiting = [self.client.async_infer("simple", inputs) for _, inputs in asked]
         for (pair, _), one in zip(asked, waiting):
-            self.check_sum(one.get_result(timeout=60), pair)
+            self.check_sum(one.get_result(timeout=240), pair)
 
     def test_a_greenlet_gets_the_error(self):
         waiting = self.client.async_infer("nothing", simple_inputs()[1])

@@ -51,7 +51,7 @@ class Stream(unittest.TestCase):
         self.client.start_stream(callback=lambda result, error: self.told.put((result, error)), **options)
 
     def next(self):
-        result, error = self.told.get(timeout=60)
+        result, error = self.told.get(timeout=240)
         if error is not None:
             raise error
         return result
