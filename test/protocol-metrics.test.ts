@@ -287,7 +287,7 @@ describe('whatever clients write', () => {
     return `${line} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n${close}\r\n`;
   }
 
-  test(`${NAMES} names of models and paths that there are not add no series`, { timeout: 120_000 }, async () => {
+  test(`${NAMES} names of models and paths that there are not add no series`, { timeout: 900_000 }, async () => {
     const raw = new grpc.RawConnection(grpcEnd.port);
     const calls = async (from: number, count: number) => {
       const paths = [grpc.INFER, '/inference.GRPCInferenceService/ModelReady'];

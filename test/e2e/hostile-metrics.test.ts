@@ -243,7 +243,7 @@ test('under hostile clients on both ports each scrape is whole, and all adds up 
     }),
   ]);
   expect(scrapes).toBeGreaterThan(2);
-  await expect.poll(async () => settled(await scrape()), { timeout: 10_000 }).toEqual([0, 0]);
+  await expect.poll(async () => settled(await scrape())).toEqual([0, 0]);
 
   const last = await scrape();
   checkWhole(last, before);
@@ -276,4 +276,4 @@ test('under hostile clients on both ports each scrape is whole, and all adds up 
   const received = grown('tensorwire_request_bytes_total', /arm="rest_json"/);
   expect(received).toBeGreaterThanOrEqual(3 * ROUNDS * BODY.length);
   expect(received).toBeLessThanOrEqual(6 * ROUNDS * BODY.length);
-}, 60_000);
+});

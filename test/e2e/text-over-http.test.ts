@@ -34,10 +34,14 @@ const question = (content: string) => ({
 });
 const SUM = question('What is 3 plus 4?');
 
-async function streamed(body: typeof SUM, signal?: AbortSignal): Promise<string> {
+async function streamed(body: typeof SUM, aborter?: AbortController): Promise<string> {
   let text = '';
-  const stream = await client.chat.completions.create({ ...body, stream: true }, { ...(signal && { signal }) });
-  for await (const { choices } of stream) text += choices[0]?.delta.content ?? '';
+  const options = aborter && { signal: aborter.signal };
+  for await (const { choices } of await client.chat.completions.create({ ...body, stream: true }, options)) {
+    text += choices[0]?.delta.content ?? '';
+    // Who can leave does with the first words.
+    aborter?.abort();
+  }
   return text;
 }
 
@@ -153,15 +157,15 @@ test('the trailer holds the budget of the stream, in which prefill and decoding 
 });
 
 test('streams of clients that have gone are out of the batch, and the next question is answered', async () => {
-  const aborter = new AbortController();
   const long = { ...question('Tell me a story.'), ...{ ignore_eos: true, max_tokens: 480 } };
-  const gone = Array.from({ length: 6 }, () => streamed(long, aborter.signal).catch(() => ''));
-  while ((await metric('vllm:num_requests_running')) === 0);
-  aborter.abort();
-  await Promise.all(gone);
-  while ((await metric('vllm:num_requests_running')) + (await metric('vllm:num_requests_waiting')) > 0);
+  const aborted = () => metric('vllm:request_success_total', '"abort"');
+  const before = await aborted();
+  // Where all six were told their story before they were gone, six more are.
+  do {
+    await Promise.all(Array.from({ length: 6 }, () => streamed(long, new AbortController()).catch(() => '')));
+    while ((await metric('vllm:num_requests_running')) + (await metric('vllm:num_requests_waiting')) > 0);
+  } while ((await aborted()) === before);
   expect(await streamed(SUM)).toContain('7');
-  expect(await metric('vllm:request_success_total', '"abort"')).toBeGreaterThan(0);
 });
 
 test.each<[string, object, object]>([

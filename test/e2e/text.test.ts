@@ -15,7 +15,7 @@ const MAX_TEXT_BYTES = 2000;
 const MAX_TOKENS = 48;
 /** Waits for eight texts, so that who comes together runs together. */
 const TOGETHER =
-  'max_batch_size: 16\ndynamic_batching { preferred_batch_size: [8] max_queue_delay_microseconds: 2000000 }\n';
+  'max_batch_size: 16\ndynamic_batching { preferred_batch_size: [8] max_queue_delay_microseconds: 600000000 }\n';
 const ALONE = 'max_batch_size: 16\ndynamic_batching { }\n';
 const ENCODER = { layers: 2, hidden: 32, heads: 4, maxTokens: MAX_TOKENS } as const;
 

@@ -119,12 +119,15 @@ test('a reader that does not read holds back its own stream only, and reads on w
   const socket = await open(bodyFor('flood'));
   socket.pause();
   const [stalled] = await streamsWhen(() => [...engine.streams].some(({ outstanding }) => outstanding === WINDOW));
-  const given = stalled!.at;
-  expect(engine.taken).toBe(given - WINDOW);
-  // Others go on meanwhile.
-  const other = await front.post('/v1/completions', bodyFor('a b c'));
-  expect(await other.text()).toContain('[DONE]');
-  expect(stalled!.at).toBe(given);
+  expect(stalled!.outstanding).toBe(WINDOW);
+  // Others go on meanwhile. The kernel may find room for more of it a few times; a stream that nothing holds back would never rest.
+  let given: number;
+  do {
+    given = stalled!.at;
+    const other = await front.post('/v1/completions', bodyFor('a b c'));
+    expect(await other.text()).toContain('[DONE]');
+  } while (stalled!.at !== given);
+  expect(stalled!.outstanding).toBe(WINDOW);
   const more = until('onStep', () => stalled!.at > given + 2 * WINDOW);
   socket.resume();
   await more;
