@@ -10,6 +10,7 @@ import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { invalid, printable } from '#src/base/errors';
 import { CALL_PROBE, hasCalls, showsNoObject, withTextArguments } from './chat-template-calls.js';
 import { formatDate } from './chat-template-date.js';
+import { wantsParts, withParts } from './chat-template-parts.js';
 
 /** Names for the template, as JSON has them: `messages`, `add_generation_prompt`, `tools`, ... */
 export type TemplateNames = Readonly<Record<string, unknown>>;
@@ -32,6 +33,8 @@ export class ChatTemplate {
   readonly #options: ChatTemplateOptions;
   /** Undefined until a conversation has calls. */
   #takesTextArguments: boolean | undefined;
+  /** Undefined until the first conversation. */
+  #takesParts: boolean | undefined;
 
   /** Throws INVALID_ARGUMENT for what is no template. */
   constructor(source: string, options: ChatTemplateOptions) {
@@ -45,10 +48,10 @@ export class ChatTemplate {
 
   /** `characters`: how long the request was. Throws INVALID_ARGUMENT with what the template says, or what is wrong with it. */
   render(names: TemplateNames, characters: number): string {
-    const { limitMs, tokens } = this.#options;
+    const { limitMs } = this.#options;
     let text: string;
     try {
-      text = withinMs(limitMs, () => this.#run({ ...GLOBALS, ...tokens, ...this.#withArguments(names) }));
+      text = withinMs(limitMs, () => this.#run(this.#asTaken(names)));
     } catch (error) {
       if (error instanceof Refusal) throw invalid(`the chat template refused: ${printable(error.message, 200)}`);
       if (isTimeout(error)) throw invalid(`the chat template did not end within ${limitMs} ms`);
@@ -60,15 +63,18 @@ export class ChatTemplate {
     return text;
   }
 
-  #withArguments(names: TemplateNames): TemplateNames {
-    if (!hasCalls(names)) return names;
+  /** Messages in the form that this template takes. */
+  #asTaken(names: TemplateNames): TemplateNames {
+    this.#takesParts ??= wantsParts((probe) => this.#run(probe));
+    const read = this.#takesParts ? withParts(names) : names;
+    if (!hasCalls(read)) return read;
     this.#takesTextArguments ??= this.#triesText();
-    return this.#takesTextArguments ? withTextArguments(names) : names;
+    return this.#takesTextArguments ? withTextArguments(read) : read;
   }
 
   #triesText(): boolean {
     try {
-      return showsNoObject(this.#run({ ...GLOBALS, ...this.#options.tokens, ...CALL_PROBE }));
+      return showsNoObject(this.#run(this.#takesParts ? withParts(CALL_PROBE) : CALL_PROBE));
     } catch {
       // It takes no calls, or not such ones; the conversation itself will say why.
       return false;
@@ -77,7 +83,7 @@ export class ChatTemplate {
 
   #run(names: TemplateNames): string {
     const environment = new Environment();
-    for (const [name, value] of Object.entries(names)) {
+    for (const [name, value] of Object.entries({ ...GLOBALS, ...this.#options.tokens, ...names })) {
       // The package does not take a name twice, and has one of its own there.
       environment.variables.delete(name);
       environment.set(name, value);

@@ -117,6 +117,32 @@ describe('arguments of calls', () => {
   });
 });
 
+describe('content', () => {
+  const messages = [
+    { role: 'system', content: 'Be kind' },
+    { role: 'user', content: 'Grüße' },
+  ];
+  const parts = '{% for m in messages %}{% for p in m.content %}{{ p.text }};{% endfor %}{% endfor %}';
+
+  test('is a part for a template that takes no text', () => {
+    expect(render(parts, { messages })).toBe('Be kind;Grüße;');
+    const picked =
+      "{% for m in messages %}{{ (m.content | selectattr('type', 'equalto', 'text') | first).text }};{% endfor %}";
+    expect(render(picked, { messages })).toBe('Be kind;Grüße;');
+    expect(render(parts, { messages: [{ role: 'user', content: [{ type: 'text', text: 'as it came' }] }] })).toBe(
+      'as it came;',
+    );
+  });
+
+  test('stays a text for one that takes either, and the reason of one that takes neither is its own', () => {
+    const either =
+      '{% for m in messages %}{% if m.content is string %}{{ m.content }};{% else %}parts{% endif %}{% endfor %}';
+    expect(render(either, { messages })).toBe('Be kind;Grüße;');
+    const neither = "{{ raise_exception('no ' + messages[0].role) }}";
+    expect(() => render(neither, { messages })).toThrow('the chat template refused: no system');
+  });
+});
+
 test('numbers are made up to a limit', () => {
   expect(render('{{ range(3)|join }} {{ range(2, 4)|join }} {{ range(6, 0, -2)|join }} {{ range(5, 5)|length }}')).toBe(
     '012 23 642 0',
