@@ -5,13 +5,15 @@
  * batching, served without, and run by a bare `session.run` loop at its best batch size on as many threads as the server has workers.
  * The three take turns and never run at the same time. Half of the cores are workers: the front end and the load need the others.
  */
+
 import { copyFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { median } from '../src/bench/statistics.js';
 import { mlpModel, writeModel } from '../test/support/onnx.js';
 import { converse } from './conversation.js';
 import { floats, grpcBody, MODEL_INFER, outputBytes } from './grpc-body.js';
-import { interleave, median, medianRatio } from './interleave.js';
+import { interleave, medianRatio } from './interleave.js';
 import { load, requestsFor, type Target } from './load.js';
 import { bodyFile, startTensorwire, workDirectory } from './peer.js';
 import { assertBytes, GRPC_HEADERS, probeGrpc } from './probe.js';
@@ -36,7 +38,7 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
   const model = writeModels(directory);
   const workers = ['--worker-count', String(threads), '--intra-op-thread-count', '1'];
   const { server, pid, stop } = await startTensorwire(directory, workers);
-  const loop = converse<LoopRequest, LoopReply>('raw-loop.ts');
+  const loop = converse<LoopRequest, LoopReply>('servers/raw-loop.ts');
   try {
     say(`${threads} worker(s) of 1 thread; 64 requests of one row at a time; max_batch_size ${MAX_BATCH}`);
     const { inputs, outputs } = MODEL;

@@ -21,7 +21,7 @@ export interface Clients {
 }
 
 export function startClients(): Clients {
-  const conversation = converse<ClientsRequest, ClientsReply>('clients.ts');
+  const conversation = converse<ClientsRequest, ClientsReply>('servers/clients.ts');
   return {
     async load(groups, seconds) {
       const { problem, groups: answers, seconds: took } = await conversation.ask({ groups, ms: seconds * 1000 });

@@ -1,5 +1,5 @@
 /**
- * A file of `servers/` in a process of its own that is asked one thing at a time over IPC.
+ * A file of `servers/` or `peers/` in a process of its own that is asked one thing at a time over IPC.
  *
  * Used by the benches. The other side says 'ready' once, then answers every message with one, and ends when it is let go.
  */
@@ -16,7 +16,7 @@ export function converse<Request extends object, Reply>(file: string): Conversat
   const child = spawnServer(file, [], ['ignore', 'inherit', 'inherit', 'ipc']);
   const heard = <Message>(): Promise<Message> =>
     new Promise((resolve, reject) => {
-      const died = (code: number | null): void => reject(new BenchError(`bench/servers/${file} ended with ${code}`));
+      const died = (code: number | null): void => reject(new BenchError(`bench/${file} ended with ${code}`));
       child.once('exit', died);
       child.once('message', (message) => {
         child.off('exit', died);
@@ -24,6 +24,7 @@ export function converse<Request extends object, Reply>(file: string): Conversat
       });
     });
   const ready = heard<'ready'>();
+  ready.catch(() => undefined);
   return {
     async ask(request) {
       await ready;
@@ -31,6 +32,6 @@ export function converse<Request extends object, Reply>(file: string): Conversat
       child.send(request);
       return reply;
     },
-    end: () => child.disconnect(),
+    end: () => void (child.connected && child.disconnect()),
   };
 }

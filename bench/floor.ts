@@ -5,10 +5,11 @@
  * same way, and the echo that people write (proto-loader, stock settings). The figure is CPU per request of the serving process.
  */
 
+import { median } from '../src/bench/statistics.js';
 import { identityModel, writeModel } from '../test/support/onnx.js';
 import { pinnedTo, pinningSentence, SERVER_CPU } from './affinity.js';
 import { bytesOf, floats, grpcBody, MODEL_INFER, outputBytes } from './grpc-body.js';
-import { type Arm, interleave, median, medianRatio, ratioSpan } from './interleave.js';
+import { type Arm, interleave, medianRatio, ratioSpan } from './interleave.js';
 import { type Concurrency, load, loadWithCpu, requestsFor, type Target } from './load.js';
 import { bodyFile, servingFlags, startPeer, startTensorwire, workDirectory } from './peer.js';
 import { assertBytes, GRPC_HEADERS, probeGrpc } from './probe.js';
@@ -132,8 +133,8 @@ function start(directory: string): Promise<Running[]> {
     const { server, pid, stop } = await startTensorwire(directory);
     return [
       { name: 'tensorwire', pid, port: server.grpcPort, stop },
-      { name: 'tuned', ...(await startPeer('grpc-tuned.ts', servingFlags())) },
-      { name: 'stock', ...(await startPeer('grpc-stock.ts', [])) },
+      { name: 'tuned', ...(await startPeer('servers/grpc-tuned.ts', servingFlags())) },
+      { name: 'stock', ...(await startPeer('servers/grpc-stock.ts', [])) },
     ];
   });
 }

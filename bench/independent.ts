@@ -9,10 +9,10 @@
 import { REQUEST_ID } from '../src/bench/call.js';
 import type { LoadRunner, LoadTarget, Payload } from '../src/bench/load-types.js';
 import type { ArmSpec } from '../src/bench/results.js';
+import { median } from '../src/bench/statistics.js';
 import { MODEL_INFER } from '../src/bench/transport-h2.js';
 import { encodeInferFrame } from '../src/client/grpc-encode.js';
 import { encodeInferBody } from '../src/client/rest-encode.js';
-import { median } from './interleave.js';
 import { load, requestsFor, type Target } from './load.js';
 import { bodyFile } from './peer.js';
 import { GRPC_HEADERS, probeGrpc, probeHttp } from './probe.js';

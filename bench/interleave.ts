@@ -5,6 +5,8 @@
  * dropped. A ratio is taken round by round, and its median is the figure.
  */
 
+import { median } from '../src/bench/statistics.js';
+
 /** One thing to measure, again and again. */
 export interface Arm<Name extends string> {
   readonly name: Name;
@@ -31,12 +33,6 @@ export async function interleave<Name extends string>(
     }
   }
   return numbers;
-}
-
-export function median(numbers: readonly number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
 /** Median over the rounds of a / b. */

@@ -7,12 +7,14 @@
  * time per request, which other programs on the machine disturb far less than requests per second. Two processes of one program differ
  * by up to a tenth in that, for as long as they live, so all three are started anew several times.
  */
+
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { median } from '../src/bench/statistics.js';
 import { identityModel, writeModel } from '../test/support/onnx.js';
 import { pinnedTo, pinningSentence, SERVER_CPU } from './affinity.js';
 import { bytesOf, floats, grpcBody, MODEL_INFER, outputBytes } from './grpc-body.js';
-import { type Arm, interleave, median, medianRatio } from './interleave.js';
+import { type Arm, interleave, medianRatio } from './interleave.js';
 import { type Concurrency, load, loadWithCpu, requestsFor, type Target } from './load.js';
 import { bodyFile, startTensorwire, workDirectory } from './peer.js';
 import { assertBytes, GRPC_HEADERS, probeGrpc, probeHttp } from './probe.js';

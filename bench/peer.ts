@@ -64,13 +64,13 @@ export async function startTensorwire(
 /** A line of the banner, which is printed when all models are loaded. */
 const MODEL_READY = /^ +\S+ +\d+ +READY$/m;
 
-/** A file of `bench/servers/`, which prints `port N` when it listens. */
+/** A file of `bench/`, which prints `port N` when it listens. */
 export function startPeer(file: string, flags: readonly string[]): Promise<Peer> {
   const child = spawnServer(file, flags, ['ignore', 'pipe', 'inherit']);
   return new Promise((resolve, reject) => {
     let text = '';
     child.once('error', reject);
-    child.once('exit', (code) => reject(new BenchError(`bench/servers/${file} ended with ${code}`)));
+    child.once('exit', (code) => reject(new BenchError(`bench/${file} ended with ${code}`)));
     child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
       text += chunk;
       const port = /^port (\d+)$/m.exec(text)?.[1];
@@ -79,13 +79,13 @@ export function startPeer(file: string, flags: readonly string[]): Promise<Peer>
   });
 }
 
-/** Runs a file of `bench/servers/` with this Node. */
+/** Runs a file of `bench/` with this Node. */
 export function spawnServer(
   file: string,
   flags: readonly string[],
   stdio: ('ignore' | 'pipe' | 'inherit' | 'ipc')[],
 ): ChildProcess {
-  const path = join(import.meta.dirname, 'servers', file);
+  const path = join(import.meta.dirname, file);
   // Node says at every start that stripping types is experimental.
   // With the serving process's flags comes its allocator's setting; the stock echo has neither.
   const env = flags.length > 0 ? { ...ALLOCATOR, ...process.env } : process.env;

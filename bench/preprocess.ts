@@ -5,16 +5,17 @@
  * something small all the time. The server's event loop is watched from within its process (`servers/stalls.ts`). Texts alone and
  * pictures alone say what each costs the main thread, beside what it costs the threads that tokenize and decode.
  */
+
 import { request } from 'node:http';
 import { join } from 'node:path';
 import sharp from 'sharp';
+import { median } from '../src/bench/statistics.js';
 import { writeImageModel, writeTextModel } from '../test/support/huggingface.js';
 import { addSubModel, writeModel } from '../test/support/onnx.js';
 import { VOCABULARY } from '../test/support/wordpiece.js';
 import { type Clients, grpcGroup, type LoadedGroup, restGroup, startClients } from './clients.js';
 import { grpcContentBody, restContentBody } from './content-body.js';
 import { grpcFrame, MODEL_INFER } from './grpc-body.js';
-import { median } from './interleave.js';
 import { startTensorwire, workDirectory } from './peer.js';
 import { cpuTime } from './process-cpu.js';
 import { type Bench, type BenchOptions, type Figures, say } from './result.js';

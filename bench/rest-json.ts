@@ -4,10 +4,11 @@
  * Both answer the same requests in turns over HTTP/1.1, 16 at a time and one after the other. Ours runs an identity model with everything
  * on; the handler computes nothing. Pinned to one CPU, so that parsing beside the main thread is no advantage in the figure.
  */
+import { median } from '../src/bench/statistics.js';
 import { identityModel, writeModel } from '../test/support/onnx.js';
 import { pinnedTo, pinningSentence, SERVER_CPU } from './affinity.js';
 import { floats } from './grpc-body.js';
-import { interleave, median, medianRatio, ratioSpan } from './interleave.js';
+import { interleave, medianRatio, ratioSpan } from './interleave.js';
 import { type Concurrency, load, requestsFor, type Target } from './load.js';
 import { bodyFile, servingFlags, startPeer, startTensorwire, workDirectory } from './peer.js';
 import { probeHttp } from './probe.js';
@@ -33,7 +34,7 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
   const timing = quick ? { rounds: 3, seconds: 0.3, warmUp: 4_000 } : { rounds: 9, seconds: 0.8, warmUp: 32_000 };
   const [tensorwire, bare] = await pinnedTo(SERVER_CPU, async () => [
     await startTensorwire(directory),
-    await startPeer('fastify-json.ts', servingFlags()),
+    await startPeer('servers/fastify-json.ts', servingFlags()),
   ]);
   const figures: Record<string, number> = {};
   say(pinningSentence());

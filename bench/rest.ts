@@ -4,10 +4,11 @@
  * Both answer the same requests in turns, 16 at a time over HTTP/1.1: tensorwire with an identity model and everything on, the echo
  * with the same V8 flags. The figure is CPU per request of the serving process.
  */
+import { median } from '../src/bench/statistics.js';
 import { identityModel, writeModel } from '../test/support/onnx.js';
 import { pinnedTo, pinningSentence, SERVER_CPU } from './affinity.js';
 import { bytesOf, floats } from './grpc-body.js';
-import { type Arm, interleave, median, medianRatio, ratioSpan } from './interleave.js';
+import { type Arm, interleave, medianRatio, ratioSpan } from './interleave.js';
 import { load, loadWithCpu, requestsFor, type Target } from './load.js';
 import { bodyFile, servingFlags, startPeer, startTensorwire, workDirectory } from './peer.js';
 import { assertBytes, probeHttp } from './probe.js';
@@ -30,7 +31,7 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
   const timing = quick ? { rounds: 5, seconds: 0.4, warmUp: 8_000 } : { rounds: 11, seconds: 1, warmUp: 64_000 };
   const [tensorwire, echo] = await pinnedTo(SERVER_CPU, async () => [
     await startTensorwire(directory),
-    await startPeer('http-echo.ts', servingFlags()),
+    await startPeer('servers/http-echo.ts', servingFlags()),
   ]);
   const figures: Record<string, number> = {};
   say(pinningSentence());

@@ -6,10 +6,11 @@
  * more share them, so the second's price (`worker_mb_second`) says something else and may be negative. The cache of shared weights is
  * filled by the first start; its price is printed, and the later start is measured.
  */
+
 import { join } from 'node:path';
+import { median } from '../src/bench/statistics.js';
 import { bigModel, writeModel } from '../test/support/onnx.js';
 import { floats, grpcBody, MODEL_INFER, outputBytes } from './grpc-body.js';
-import { median } from './interleave.js';
 import { startTensorwire, workDirectory } from './peer.js';
 import { assertBytes, probeGrpc } from './probe.js';
 import { proportionalMb } from './process-cpu.js';

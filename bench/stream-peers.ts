@@ -5,11 +5,13 @@
  * go the whole way, from a client over gRPC; the peers are called in their own process, the batch that each can make at once. A prompt of
  * 32 tokens and 64 more; prompts count in the time.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { median } from '../src/bench/statistics.js';
+import { converse } from './conversation.js';
 import { writeGguf } from './gguf.js';
-import { interleave, median, medianRatio, ratioSpan } from './interleave.js';
+import { interleave, medianRatio, ratioSpan } from './interleave.js';
 import { SMOLLM2_135M, writeLlamaFolder } from './llama-folder.js';
 import { startTensorwire, workDirectory } from './peer.js';
 import { type Bench, BenchError, type BenchOptions, type Figures, say } from './result.js';
@@ -49,7 +51,10 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
   writeGguf(join(directory, 'llama.gguf'), SMOLLM2_135M, Object.keys(model.vocab));
   const { server, stop } = await startTensorwire(directory, ['--intra-op-thread-count', '1']);
   const clients = startStreamClients();
-  const peers = { transformers: startPeer('transformers.ts'), llamacpp: startPeer('llama-cpp.ts') };
+  const peers = {
+    transformers: converse<PeerRequest, PeerReply>('peers/transformers.ts'),
+    llamacpp: converse<PeerRequest, PeerReply>('peers/llama-cpp.ts'),
+  };
   try {
     const figures: Record<string, number> = {};
     for (const streams of [1, 4, 16]) {
@@ -103,31 +108,4 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
     clients.end();
     await stop();
   }
-}
-
-/** A file of `peers/`, which has packages of its own. */
-function startPeer(file: string): { ask(request: PeerRequest): Promise<PeerReply>; end(): void } {
-  const child: ChildProcess = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', join(PEERS, file)], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
-  const heard = <Message>(): Promise<Message> =>
-    new Promise((resolve, reject) => {
-      const died = (code: number | null): void => reject(new BenchError(`bench/peers/${file} ended with ${code}`));
-      child.once('exit', died);
-      child.once('message', (message) => {
-        child.off('exit', died);
-        resolve(message as Message);
-      });
-    });
-  const ready = heard<'ready'>();
-  ready.catch(() => undefined);
-  return {
-    async ask(request) {
-      await ready;
-      const reply = heard<PeerReply>();
-      child.send(request);
-      return reply;
-    },
-    end: () => child.connected && child.disconnect(),
-  };
 }

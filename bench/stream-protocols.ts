@@ -5,9 +5,10 @@
  * server. The article that this server comes from claims 180 to 250 ms against 400 to 600; a model as fast as the one used here, about a
  * millisecond for a token, leaves the protocols nothing to hide behind.
  */
+
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
-import { median } from './interleave.js';
+import { median } from '../src/bench/statistics.js';
 import { startTensorwire, workDirectory } from './peer.js';
 import { cpuTime } from './process-cpu.js';
 import { type Bench, type BenchOptions, type Figures, say } from './result.js';

@@ -8,10 +8,12 @@
  * `itl_p99_over_p50`: gaps between tokens of eight streams while prompts of 300 tokens come in. `ttft_steps`: how much later than alone the first
  * token of a short prompt is while eight others run, in steps of those.
  */
+
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
+import { median, quantile } from '../src/bench/statistics.js';
 import { converse } from './conversation.js';
-import { interleave, median, medianRatio, ratioSpan } from './interleave.js';
+import { interleave, medianRatio, ratioSpan } from './interleave.js';
 import { SMOLLM2_135M, writeLlamaFolder } from './llama-folder.js';
 import { startTensorwire, workDirectory } from './peer.js';
 import { type Bench, BenchError, type BenchOptions, type Figures, say } from './result.js';
@@ -20,7 +22,6 @@ import {
   gaps,
   grpcStream,
   msPerToken,
-  quantile,
   STREAMING_MODEL_INFER,
   type StreamClients,
   startStreamClients,
@@ -61,7 +62,7 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
   const { server, stop } = await startTensorwire(repository, ['--intra-op-thread-count', '1']);
   const clients = startStreamClients();
   const others = startStreamClients();
-  const loop = converse<DecoderLoopRequest, DecoderLoopReply>('decoder-loop.ts');
+  const loop = converse<DecoderLoopRequest, DecoderLoopReply>('servers/decoder-loop.ts');
   const origin = `http://127.0.0.1:${server.grpcPort}`;
   const ask = asker(clients, origin);
   try {

@@ -18,7 +18,7 @@ export interface StreamClients {
 }
 
 export function startStreamClients(): StreamClients {
-  const conversation = converse<StreamsRequest, StreamsReply>('stream-clients.ts');
+  const conversation = converse<StreamsRequest, StreamsReply>('servers/stream-clients.ts');
   return {
     async read(request) {
       const reply = await conversation.ask(request);
@@ -74,9 +74,4 @@ export function gaps({ atMs }: StreamReply): number[] {
 /** Value of one metric of a `server-timing` text; 0 where it is not named. */
 export function timingOf({ serverTiming }: StreamReply, name: string): number {
   return Number(new RegExp(`(?:^|, )${name};dur=([0-9.]+)`).exec(serverTiming)?.[1] ?? 0);
-}
-
-export function quantile(numbers: readonly number[], q: number): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!;
 }

@@ -8,14 +8,16 @@
  * `session.run` loop over batches of similar lengths and over single texts, whose ratio is all that batching can gain. The arms of a case
  * take turns. Half of the cores are workers.
  */
+
 import { availableParallelism } from 'node:os';
+import { median } from '../src/bench/statistics.js';
 import { writeTextModel } from '../test/support/huggingface.js';
 import { VOCABULARY } from '../test/support/wordpiece.js';
 import { grpcGroup, startClients } from './clients.js';
 import { grpcContentBody } from './content-body.js';
 import { converse } from './conversation.js';
 import { MODEL_INFER, outputBytes } from './grpc-body.js';
-import { interleave, median, medianRatio, ratioSpan } from './interleave.js';
+import { interleave, medianRatio, ratioSpan } from './interleave.js';
 import { startTensorwire, workDirectory } from './peer.js';
 import { probeGrpc } from './probe.js';
 import { type Bench, BenchError, type BenchOptions, type Figures, say } from './result.js';
@@ -62,7 +64,7 @@ async function run({ quick }: BenchOptions): Promise<Figures> {
   const workers = ['--worker-count', String(threads), '--intra-op-thread-count', '1'];
   const { server, stop } = await startTensorwire(directory, workers);
   const clients = startClients();
-  const loop = converse<TextLoopRequest, TextLoopReply>('text-loop.ts');
+  const loop = converse<TextLoopRequest, TextLoopReply>('servers/text-loop.ts');
   const origin = `http://127.0.0.1:${server.grpcPort}`;
   const scratch = workDirectory();
 

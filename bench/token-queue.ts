@@ -6,11 +6,13 @@
  * all fields in one array; one with an array of objects. Figures: microseconds
  * for each token on both threads (the writer's by the median step: now and then the other thread has its core), and from choice to listener.
  */
+
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { nowMs } from '../src/base/clock.js';
+import { median } from '../src/bench/statistics.js';
 import { createRing, RingReader } from '../src/runtime/token-ring.js';
-import { type Arm, interleave, median, medianRatio, ratioSpan } from './interleave.js';
+import { type Arm, interleave, medianRatio, ratioSpan } from './interleave.js';
 import { type Bench, type BenchOptions, type Figures, say } from './result.js';
 import type { PortRecord, Round, RoundEnd, Way } from './servers/token-queue-writer.js';
 

@@ -3,6 +3,7 @@
  *
  * Used by the claims. Pure. Cells are those of the closed loop without compression unless said otherwise.
  */
+import { isFigure } from '../../src/bench/figures.js';
 import type { BenchResults, CellResult, Encoding, StreamResult } from '../../src/bench/results.js';
 
 export const MODELS = ['text_embedding', 'image_classification', 'llm_token'] as const;
@@ -62,5 +63,5 @@ export function quotient(above: number | null | undefined, below: number | null 
 }
 
 function finite(value: number | null | undefined): number | undefined {
-  return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
+  return isFigure(value) ? value : undefined;
 }

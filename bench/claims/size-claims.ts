@@ -3,8 +3,8 @@
  *
  * Listed in `claims.ts`. Pure.
  */
+import { wireBytes } from '../../src/bench/cells.js';
 import { byteSize, digits, percent } from '../../src/bench/figures.js';
-import type { CellResult } from '../../src/bench/results.js';
 import { type Claim, inRange, NOT_MEASURED, together } from './claim.js';
 import { experimentOf, MODELS, quotient, ratioOf } from './measured.js';
 
@@ -16,8 +16,6 @@ const CODEC_PAYLOADS = {
   embedding_2k: 'a 2 KB embedding',
   image_100k: 'a 100 KB image',
 };
-
-const wireBytes = ({ sentBytes, receivedBytes }: CellResult): number => sentBytes + receivedBytes;
 
 export const SIZE_CLAIMS: readonly Claim[] = [
   {

@@ -5,9 +5,11 @@
  * address share one connection unless each has a pool of subchannels of its own; connections are counted by a
  * proxy. Client and server share this machine's cores, so a gain that more cores would bring doesn't show.
  */
+
 import type { ExperimentResult } from '../../src/bench/results.js';
+import { quantile } from '../../src/bench/statistics.js';
 import { type Caller, channelCaller, unframed } from './callers.js';
-import { byTurns, type ExperimentContext, quantile, type Sample } from './experiment.js';
+import { byTurns, type ExperimentContext, type Sample } from './experiment.js';
 import { identityRequest } from './payloads.js';
 import { startProxy } from './tcp-proxy.js';
 

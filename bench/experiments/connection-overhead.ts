@@ -5,9 +5,11 @@
  * computing took (by the server's own `server-timing`) is taken off. The same behind a proxy with a round trip
  * of 10 ms, where six connections take 17 turns and one HTTP/2 connection takes one: what a loopback can't show.
  */
+
 import type { ExperimentResult } from '../../src/bench/results.js';
+import { quantile } from '../../src/bench/statistics.js';
 import { type Caller, http2Caller, phaseMs, restCaller } from './callers.js';
-import { byTurns, type ExperimentContext, quantile, type Sample } from './experiment.js';
+import { byTurns, type ExperimentContext, type Sample } from './experiment.js';
 import type { Served } from './lab.js';
 import { type Asked, computeRequest, identityRequest } from './payloads.js';
 import { startProxy } from './tcp-proxy.js';

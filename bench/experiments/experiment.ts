@@ -5,8 +5,7 @@
  * `callers.ts`, and returns figures by name. It judges nothing: that is `bench/claims/`.
  */
 import type { ExperimentResult } from '../../src/bench/results.js';
-import { createRandom } from '../../src/bench/statistics.js';
-import { median } from '../interleave.js';
+import { createRandom, median } from '../../src/bench/statistics.js';
 import type { Lab } from './lab.js';
 
 export interface ExperimentContext {
@@ -88,12 +87,6 @@ export function cpuTimeOf(work: () => unknown, forMs: number): number {
 /** What was returned last; there so that it is read somewhere. */
 export function lastResult(): unknown {
   return kept;
-}
-
-/** The value below which the share `q` of the numbers lies. */
-export function quantile(numbers: readonly number[], q: number): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!;
 }
 
 /** Standard normal numbers, the same in every run: what `np.random.randn` gives the article's script. */

@@ -8,9 +8,11 @@
  * streams share one TCP connection's bytes. All of it with the slow ones on a connection of their own as well, since they take from the
  * fast ones what cores they have, too.
  */
+
 import type { ExperimentResult } from '../../src/bench/results.js';
+import { quantile } from '../../src/bench/statistics.js';
 import { type Caller, http2Caller, restCaller } from './callers.js';
-import { byTurns, type ExperimentContext, quantile, type Sample } from './experiment.js';
+import { byTurns, type ExperimentContext, type Sample } from './experiment.js';
 import { type Asked, computeRequest, identityRequest } from './payloads.js';
 
 const LARGE_BYTES = 10_000_000;

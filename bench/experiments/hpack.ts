@@ -6,9 +6,10 @@
  * changes from request to request, beside what grpc-js and node:http send of themselves. Node's HTTP/2 never lets `authorization` into
  * the table (it might be guessed from sizes), so it is measured without the token, too.
  */
+
 import { randomBytes } from 'node:crypto';
 import type { ExperimentResult } from '../../src/bench/results.js';
-import { median } from '../interleave.js';
+import { median } from '../../src/bench/statistics.js';
 import { type Caller, channelCaller, restCaller, unframed } from './callers.js';
 import type { ExperimentContext } from './experiment.js';
 import { identityRequest } from './payloads.js';

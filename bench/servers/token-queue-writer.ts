@@ -3,12 +3,13 @@
  *
  * A step is 0.5 ms of arithmetic in place of a model's run, then one record for each stream, by one of the ways that are compared.
  */
+
 import assert from 'node:assert';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { nowMs } from '../../src/base/clock.js';
+import { median } from '../../src/bench/statistics.js';
 import { FLAG_TOKEN, RECORDS_THERE } from '../../src/runtime/generation-messages.js';
 import { RingWriter } from '../../src/runtime/token-ring.js';
-import { median } from '../interleave.js';
 
 export type Way = 'ring' | 'ring_woken_by_atomics' | 'port_flat' | 'port_objects';
 

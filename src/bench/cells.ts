@@ -49,6 +49,11 @@ function digitsOfKb(kb: number): string {
   return Number.isInteger(kb) ? kb.toFixed(0) : digits(kb);
 }
 
+/** Of a request and its answer. */
+export function wireBytes({ sentBytes, receivedBytes }: CellResult): number {
+  return sentBytes + receivedBytes;
+}
+
 /** `8 at a time`, `200/s`. */
 export function loadLabel(load: Load): string {
   return load.kind === 'closed' ? `${count(load.concurrency)} at a time` : `${digits(load.ratePerSecond)}/s`;

@@ -61,6 +61,18 @@ export function openSocket({ host, port, tls }: Endpoint, protocol: 'h2' | 'http
   });
 }
 
+/** Of all of them together. */
+export function bytesOf(sockets: readonly CountedSocket[]): WireBytes {
+  let sent = 0;
+  let received = 0;
+  for (const each of sockets) {
+    const bytes = each.bytes();
+    sent += bytes.sent;
+    received += bytes.received;
+  }
+  return { sent, received };
+}
+
 /** Options that were given: a certificate that is undefined is not the same as none. */
 function defined(files: Record<string, Uint8Array | string | undefined>): Record<string, Buffer | string> {
   const given = Object.entries(files).filter((entry): entry is [string, Uint8Array | string] => entry[1] !== undefined);

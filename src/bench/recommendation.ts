@@ -4,7 +4,7 @@
  * Called by the verdict. Pure. The lowest median latency wins; among arms that noise can't tell apart there, the lowest p99, then the
  * highest throughput; what is still tied goes to the simplest, REST before gRPC. Owns that order.
  */
-import { type CellGroup, type LoadName, type Payload, simplicity } from './cells.js';
+import { type CellGroup, type LoadName, type Payload, simplicity, wireBytes } from './cells.js';
 import { byteSize, count, digits, factor, isFigure, milliseconds } from './figures.js';
 import { clearlyLower, withinNoise } from './noise.js';
 import { type ArmSpec, armName, type CellResult, type Interval, type Load } from './results.js';
@@ -86,10 +86,6 @@ function figures(cell: CellResult): string {
     ...(isFigure(cell.serverCpuUs) ? [`server CPU ${count(cell.serverCpuUs)} us`] : []),
     `${byteSize(wireBytes(cell))} on the wire`,
   ].join(', ');
-}
-
-function wireBytes({ sentBytes, receivedBytes }: CellResult): number {
-  return sentBytes + receivedBytes;
 }
 
 /** Whether an arm speaks gRPC. */

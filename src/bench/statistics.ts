@@ -28,6 +28,12 @@ export function percentile(samples: ArrayLike<number>, percent: number): number 
   return sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)]!;
 }
 
+/** The sample that the share `q` of all samples lies below, the largest at most: of an even number the upper one in the middle. */
+export function quantile(samples: ArrayLike<number>, q: number): number {
+  const sorted = Float64Array.from(samples).sort();
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!;
+}
+
 /** Draws of rounds behind one interval: its ends move by less than the rounds do. */
 const DRAWS = 400;
 const LOW = 0.025;

@@ -9,7 +9,7 @@ import { bodyMemory, decodeInferBody } from '../client/rest-decode.js';
 import { encodeInferBody, type RestEncoding } from '../client/rest-encode.js';
 import { BenchError } from './bench-error.js';
 import type { Asked, Call, Transport, WireBytes } from './call.js';
-import { type CountedSocket, type Endpoint, endpointOf, openSocket } from './counted-socket.js';
+import { bytesOf, type CountedSocket, type Endpoint, endpointOf, openSocket } from './counted-socket.js';
 import { pack, unpack } from './gzip.js';
 import type { LoadTarget } from './load-types.js';
 
@@ -102,14 +102,7 @@ class H1Transport implements Transport {
   }
 
   wireBytes(): WireBytes {
-    let sent = 0;
-    let received = 0;
-    for (const each of this.#sockets) {
-      const bytes = each.bytes();
-      sent += bytes.sent;
-      received += bytes.received;
-    }
-    return { sent, received };
+    return bytesOf(this.#sockets);
   }
 
   async close(): Promise<void> {

@@ -15,7 +15,7 @@ import { FRAME_HEAD_BYTES, type GrpcEncoding, measureInferRequest } from '../cli
 import type { TlsOptions } from '../client/types.js';
 import { BenchError } from './bench-error.js';
 import type { Asked, Call, Transport, WireBytes } from './call.js';
-import { type CountedSocket, endpointOf, openSocket } from './counted-socket.js';
+import { bytesOf, type CountedSocket, endpointOf, openSocket } from './counted-socket.js';
 import { grpcMessage } from './grpc-message.js';
 import { pack, unpack } from './gzip.js';
 import type { LoadTarget } from './load-types.js';
@@ -139,14 +139,7 @@ class H2Transport implements Transport {
   }
 
   wireBytes(): WireBytes {
-    let sent = 0;
-    let received = 0;
-    for (const each of this.#sockets) {
-      const bytes = each.bytes();
-      sent += bytes.sent;
-      received += bytes.received;
-    }
-    return { sent, received };
+    return bytesOf(this.#sockets);
   }
 
   async close(): Promise<void> {

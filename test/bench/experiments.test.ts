@@ -2,11 +2,12 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { afterAll, expect, test } from 'vitest';
-import { byTurns, cpuTimeOf, quantile, randomNormal, timeOf } from '../../bench/experiments/experiment.js';
+import { byTurns, cpuTimeOf, randomNormal, timeOf } from '../../bench/experiments/experiment.js';
 import { http2Frames } from '../../bench/experiments/hpack.js';
 import { shortest } from '../../bench/experiments/payloads.js';
 import { runExperiments } from '../../bench/experiments/run.js';
 import { startProxy } from '../../bench/experiments/tcp-proxy.js';
+import { quantile } from '../../src/bench/statistics.js';
 
 const closing: (() => void)[] = [];
 afterAll(() => {
