@@ -37,15 +37,18 @@ interface Ended {
   readonly request: FinishedRequest;
   readonly batch: SpanContext | undefined;
   readonly endMs: number;
-  /** One of the requests of a stream: its span is the stream's child. */
-  readonly isMessage: boolean;
+  readonly role: Role;
 }
+
+/** A call is one request, or a stream whose requests have spans of their own below the stream's. */
+type Role = 'request' | 'stream' | 'message of a stream';
 
 export class OpenTrace implements RequestTrace {
   readonly #place: TracePlace;
   readonly #owner: TraceOwner;
   #request: FinishedRequest | undefined;
   #batch: SpanContext | undefined;
+  #role: Role = 'request';
 
   constructor(place: TracePlace, owner: TraceOwner) {
     this.#place = place;
@@ -58,11 +61,12 @@ export class OpenTrace implements RequestTrace {
   }
 
   message(request: FinishedRequest): void {
+    this.#role = 'stream';
     const { own, called } = this.#place;
     const place = { parent: own, own: this.#owner.maker.newContext(own.traceId, own.traceState), called };
     const batch = this.#join(request, place.own);
     const endMs = Math.max(request.timeline.encoded, request.timeline.firstByte);
-    makeSpans(this.#owner, place, { request, batch, endMs, isMessage: true });
+    makeSpans(this.#owner, place, { request, batch, endMs, role: 'message of a stream' });
   }
 
   finished(request: FinishedRequest): void {
@@ -74,7 +78,7 @@ export class OpenTrace implements RequestTrace {
     const request = this.#request;
     if (request === undefined) return;
     this.#request = undefined;
-    makeSpans(this.#owner, this.#place, { request, batch: this.#batch, endMs: nowMs(), isMessage: false });
+    makeSpans(this.#owner, this.#place, { request, batch: this.#batch, endMs: nowMs(), role: this.#role });
   }
 
   #join({ timeline, modelName }: FinishedRequest, own: SpanContext): SpanContext | undefined {
@@ -85,9 +89,11 @@ export class OpenTrace implements RequestTrace {
 /** The request's span and those of its steps, in this order; nothing where there is no room for all of them. */
 function makeSpans({ maker, exporter }: TraceOwner, place: TracePlace, ended: Ended): void {
   const { parent, own, called } = place;
-  const { request, batch, endMs, isMessage } = ended;
+  const { request, batch, endMs, role } = ended;
   const { firstByte } = request.timeline;
-  const steps = stepsOf(request.timeline, endMs);
+  const isMessage = role === 'message of a stream';
+  // What a stream's own timeline says lies across the steps of its requests.
+  const steps = role === 'stream' ? [] : stepsOf(request.timeline, endMs);
   if (!exporter.admit(1 + steps.length)) return;
   maker.follow();
   maker.add({
@@ -97,7 +103,7 @@ function makeSpans({ maker, exporter }: TraceOwner, place: TracePlace, ended: En
     kind: isMessage ? SpanKind.INTERNAL : SpanKind.SERVER,
     startMs: firstByte,
     endMs: Math.max(firstByte, endMs),
-    attributes: attributesOf(called, request, isMessage),
+    attributes: attributesOf(called, request, role),
     isError: isServerError(request),
   });
   const contexts: SpanContext[] = [];
@@ -118,11 +124,11 @@ function routeOf(called: string): string {
   return called.replace(/:(\w+)/g, '{$1}');
 }
 
-function attributesOf(called: string, request: FinishedRequest, isMessage: boolean): Attributes {
+function attributesOf(called: string, request: FinishedRequest, role: Role): Attributes {
   const { protocol, status, arm, modelName, timeline, requestBytes, responseBytes } = request;
   const attributes: Attributes = {};
   if (protocol === 'grpc') {
-    if (!isMessage) {
+    if (role !== 'message of a stream') {
       const slash = called.lastIndexOf('/');
       attributes['rpc.system'] = 'grpc';
       attributes['rpc.service'] = called.slice(1, slash);
@@ -140,7 +146,9 @@ function attributesOf(called: string, request: FinishedRequest, isMessage: boole
   if (arm !== undefined) attributes['tensorwire.arm'] = arm;
   if (timeline.batchSize > 0) attributes['tensorwire.batch.size'] = timeline.batchSize;
   if (timeline.tokens > 0) attributes['tensorwire.tokens'] = timeline.tokens;
-  attributes['tensorwire.request.bytes'] = requestBytes;
-  attributes['tensorwire.response.bytes'] = responseBytes;
+  if (role !== 'stream') {
+    attributes['tensorwire.request.bytes'] = requestBytes;
+    attributes['tensorwire.response.bytes'] = responseBytes;
+  }
   return attributes;
 }

@@ -147,10 +147,17 @@ test("the requests of one stream are spans below the stream's own", async () => 
   const trace = tracing.start('/inference.GRPCInferenceService/ModelStreamInfer', PARENT, '')!;
   trace.message(finished());
   trace.message(finished({ status: 'INVALID_ARGUMENT', timeline: new Timeline(nowMs()) }));
-  trace.finished(finished({ arm: undefined, modelName: '', timeline: new Timeline(nowMs() - 200) }));
+  const timeline = new Timeline(nowMs() - 200);
+  timeline.lastByte = nowMs() - 150;
+  timeline.scattered = timeline.encoded = nowMs() - 10;
+  trace.finished(finished({ arm: undefined, modelName: '', timeline }));
   trace.closed();
   await tracing.close(PATIENCE_MS);
   const stream = named(collector.spans, 'inference.GRPCInferenceService/ModelStreamInfer');
+  // Its own stamps lie across those of its requests, and bytes are counted there.
+  const own = collector.spans.filter(({ parentSpanId }) => parentSpanId === stream.spanId).map(({ name }) => name);
+  expect(own).toEqual(['request', 'request']);
+  expect(stream.attributes).not.toHaveProperty('tensorwire.request.bytes');
   const messages = collector.spans.filter(({ name }) => name === 'request');
   expect(messages.map(({ parentSpanId }) => parentSpanId)).toEqual([stream.spanId, stream.spanId]);
   expect(messages[1]!.attributes['rpc.grpc.status_code']).toBe(3);
