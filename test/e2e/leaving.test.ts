@@ -3,24 +3,24 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connect, type FrontEnd as Grpc, startFrontEnd as startGrpc } from '../grpc/front-end.js';
 import { type FrontEnd as Rest, startFrontEnd as startRest } from '../rest/front-end.js';
 import { startEngine, type TestEngine, temporaryDirectory } from '../support/engine.js';
-import { slowModel, writeModel } from '../support/onnx.js';
+import { gatedWorker } from '../support/gated-worker.js';
+import { identityModel, writeModel } from '../support/onnx.js';
 
-/** A load that takes as long as 3000 turns of its warm-up, a second: far longer than a client takes to go. */
-const SLOW = `max_batch_size: 4
-model_warmup { name: "slow" batch_size: 1 inputs { key: "INPUT0" value { data_type: TYPE_FP32 dims: 16 zero_data: true } } }`;
-
+/** Nothing is loaded before all clients have gone. */
+const worker = gatedWorker();
 let running: TestEngine;
 let rest: Rest;
 let grpc: Grpc;
 beforeAll(async () => {
   const repository = temporaryDirectory();
   for (const name of ['metadata', 'config', 'bare', 'embeddings', 'grpc-metadata', 'grpc-config'])
-    writeModel(repository, name, { config: SLOW, versions: { 1: slowModel(3000) } });
-  running = await startEngine(repository, { workerCount: 1, loadOnFirstUse: true });
+    writeModel(repository, name, { versions: { 1: identityModel('FP32', [16]) } });
+  running = await startEngine(repository, { workerCount: 1, workerFile: worker.file, loadOnFirstUse: true });
   rest = await startRest({ engine: running.engine });
   grpc = await startGrpc({ engine: running.engine });
 });
 afterAll(async () => {
+  worker.open();
   await rest.close();
   grpc.server.close();
   await running.stop();
@@ -32,7 +32,7 @@ async function comesAndGoes(name: string, go: () => void): Promise<void> {
   await expect.poll(() => waiting(name)).toBe(1);
   go();
   await expect.poll(() => waiting(name)).toBe(0);
-  expect(running.engine.readyModels().map((model) => model.name)).not.toContain(name);
+  expect(running.engine.readyModels()).toEqual([]);
 }
 
 test.each([
