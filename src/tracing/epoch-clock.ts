@@ -15,7 +15,12 @@ export class EpochClock {
 
   /** Follows the system's clock where it was set. Call it between traces, not within one. */
   compare(): void {
-    const offsetMs = Date.now() - nowMs();
+    const beforeMs = nowMs();
+    const epochMs = Date.now();
+    const afterMs = nowMs();
+    // The thread was stopped between the two clocks: the next trace will see.
+    if (afterMs - beforeMs >= 1) return;
+    const offsetMs = epochMs - afterMs;
     // Date.now() has lost up to a millisecond.
     if (Math.abs(offsetMs + 0.5 - this.offsetMs) >= TOLERANCE_MS) this.offsetMs = offsetMs;
   }
