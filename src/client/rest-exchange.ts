@@ -190,7 +190,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       local: false,
     } as const;
     const kind = (error as NodeJS.ErrnoException).code ?? '';
-    if (kind === 'UND_ERR_INVALID_ARG') {
+    if (UNSENDABLE.has(kind)) {
       return {
         ...failed,
         code: 'INVALID_ARGUMENT',
@@ -221,6 +221,13 @@ export function jsonLengthOf(headers: IncomingHttpHeaders): number | undefined {
 }
 
 const EMPTY = Buffer.alloc(0);
+
+/** undici's codes for requests that it does not send, such as for the headers that a caller gave. */
+const UNSENDABLE: ReadonlySet<string> = new Set([
+  'UND_ERR_INVALID_ARG',
+  'UND_ERR_NOT_SUPPORTED',
+  'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH',
+]);
 
 /** Node's message; of several tries to connect (one for each address of a name), the first one's. */
 function reasonOf(error: Error): string {

@@ -315,6 +315,22 @@ test('the deadline covers tries and the waits between them', async () => {
   expect(peer.count).toBeLessThan(100);
 });
 
+test.each([
+  ['a\nb', 'x', /invalid header key/],
+  ['expect', '100-continue', /expect header not supported/],
+  ['content-length', '3', /does not match content-length/],
+])("a header that can not be sent is the caller's mistake, and no server is blamed: %j", async (name, value, why) => {
+  const peer = await serve(succeed);
+  const error = await outcome(connect(peer.address).infer(REQUEST, { headers: { [name]: value } }));
+  expect(error).toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    local: true,
+    attempts: 1,
+    message: expect.stringMatching(why),
+  });
+  expect(error.message).toMatch(/^the request can't be sent: /);
+});
+
 test('an error that ends a call says how often it was tried', async () => {
   const aborter = new AbortController();
   const peer = await serve((_, response, index) => {
