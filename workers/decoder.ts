@@ -16,7 +16,7 @@ import type { Decoder } from './decoder-types.js';
 import { assertExternalDataInside } from './external-data.js';
 import { bytesOf } from './kv-store.js';
 import { type GraphValue, readValues } from './onnx-edit.js';
-import { type ModelSkeleton, readOnnx } from './onnx-graph.js';
+import { type GraphSkeleton, type ModelSkeleton, readOnnx } from './onnx-graph.js';
 import { countedPositions } from './onnx-positions.js';
 import { type RotationSwitch, rotationSwitch } from './onnx-rotation.js';
 import { TAP_MIN_OPSET, type Tap, tapDecoder } from './onnx-tap.js';
@@ -211,7 +211,7 @@ function layoutsOf(
  * whole run, whatever serves it: there, few texts of company are those alone.
  */
 function toleranceOf({ graph }: ModelSkeleton, { kv, logitsType }: DecoderPorts, notes: string[]): number {
-  const has = (ops: readonly string[]) => graph.nodes.some(({ op }) => ops.includes(op));
+  const has = (ops: readonly string[]) => holds(graph, ops);
   if (has(TOGETHER)) {
     notes.push(
       'activations are rounded to 8 bits for all sequences of a step together: the text of one depends on the others',
@@ -220,6 +220,14 @@ function toleranceOf({ graph }: ModelSkeleton, { kv, logitsType }: DecoderPorts,
   }
   const half = logitsType === 'float16' || (typeof kv !== 'string' && kv.some(({ type }) => type === 'float16'));
   return half || has(FEW_BITS) ? ROUNDED : EXACT;
+}
+
+/** Also in the branches that merged decoders have for the first token and for the others. */
+function holds({ nodes }: GraphSkeleton, ops: readonly string[]): boolean {
+  return nodes.some(
+    ({ op, attributes }) =>
+      ops.includes(op) || attributes.some(({ graphs }) => graphs.some((graph) => holds(graph, ops))),
+  );
 }
 
 /** Frees the file's bytes, and the edited ones when the session is there. */

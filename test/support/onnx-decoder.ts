@@ -48,7 +48,7 @@ export interface DecoderOptions {
   /** An input that says whether there is a past, as decoders merged of two have it. */
   readonly useCacheBranch?: boolean;
   /** Hidden states and weights of the head are 8-bit integers, those of all tokens of a run rounded together. */
-  readonly roundedHead?: boolean;
+  readonly roundedHead?: boolean | 'in branches';
   /** Inputs that nobody knows. */
   readonly unknownInputs?: readonly string[];
   /** One more state of fixed size, as convolutions have: [batch, hidden, 3]; the last inputs of the first layer are added to the present one. */
@@ -236,7 +236,9 @@ export function decoderModel(options: DecoderOptions): DecoderModel {
     last = g.op('Slice', [last, from, g.ints(1_000_000), g.ints(1)]);
   }
   const headWeight = weight(hidden, vocabulary);
-  const logits = options.roundedHead ? roundedProduct(g, last, headWeight) : g.op('MatMul', [last, headWeight]);
+  const before = g.nodes.length;
+  let logits = options.roundedHead ? roundedProduct(g, last, headWeight) : g.op('MatMul', [last, headWeight]);
+  if (options.roundedHead === 'in branches') logits = inBranches(g, before, logits);
   const typed = logitsType === 'FP16' ? g.cast(logits, 'FP16') : logits;
   g.output('logits', logitsType, ['batch_size', 'sequence_length', vocabulary], typed);
   return encode(g, options.externalFile);
@@ -270,6 +272,24 @@ function roundedProduct(g: Graph, x: string, weight: string): string {
   const product = g.op('MatMulInteger', [rounded!, g.constant({ datatype: 'INT8', shape, data: integers }), zero!]);
   const scales = g.op('Mul', [scale!, g.scalar(largest / 127, 'FP32')]);
   return g.op('Mul', [g.cast(product, 'FP32'), scales]);
+}
+
+/** Puts the nodes from number `from` on, which make `result`, into both branches of an If, as merged decoders have theirs. */
+function inBranches(g: Graph, from: number, result: string): string {
+  const nodes = g.nodes.splice(from);
+  const made = new Set(nodes.flatMap(({ outputs }) => outputs));
+  const branch = (name: string) => {
+    const own = (value: string) => (made.has(value) ? `${name}_${value}` : value);
+    return {
+      graph: {
+        name,
+        inputs: [],
+        outputs: [{ name: own(result), datatype: 'FP32' as const, shape: ['batch', 'tokens', 'words'] }],
+        nodes: nodes.map((node) => ({ ...node, inputs: node.inputs.map(own), outputs: node.outputs.map(own) })),
+      },
+    };
+  };
+  return g.op('If', [g.cast(g.scalar(1), 'BOOL')], { then_branch: branch('then'), else_branch: branch('else') });
 }
 
 /** Cosines and sines of every position, [contextLength + 1, size / 2]; angles are a `scale`th. */

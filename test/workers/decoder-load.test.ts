@@ -231,18 +231,24 @@ describe('a graph that rotates otherwise where a run has more tokens than so man
   });
 });
 
-test('a model that rounds all rows of a run together runs them together, and says what that means', async () => {
-  const { decoder, raw, close } = await decoderFixture({ attention: 'plain', roundedHead: true });
-  expect(decoder.layout).toBe('holes');
-  expect(decoder.notes).toEqual([
-    'activations are rounded to 8 bits for all sequences of a step together: the text of one depends on the others',
-  ]);
-  // Of one token as its prompt, so that no run has more than the plain loop's.
-  const alone = await begin(decoder, [5]);
-  await finish(decoder, [alone], 30);
-  expect(alone.chosen).toEqual(await raw([5], 30));
-  await close();
-});
+test.each([
+  { where: 'in its graph', roundedHead: true as const },
+  { where: 'in branches of its graph', roundedHead: 'in branches' as const },
+])(
+  'a model that rounds all rows of a run together $where runs them together, and says what that means',
+  async ({ roundedHead }) => {
+    const { decoder, raw, close } = await decoderFixture({ attention: 'plain', roundedHead });
+    expect(decoder.layout).toBe('holes');
+    expect(decoder.notes).toEqual([
+      'activations are rounded to 8 bits for all sequences of a step together: the text of one depends on the others',
+    ]);
+    // Of one token as its prompt, so that no run has more than the plain loop's.
+    const alone = await begin(decoder, [5]);
+    await finish(decoder, [alone], 30);
+    expect(alone.chosen).toEqual(await raw([5], 30));
+    await close();
+  },
+);
 
 test('a layout that gives other tokens in company is not used', async () => {
   // The window is not told: holes between a row and its new token count as distance.
