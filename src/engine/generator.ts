@@ -18,7 +18,7 @@ import { readGenerationRequest } from './generation-request.js';
 import { GenerationResponder } from './generation-responder.js';
 import type { GenerateCall, GenerateHandler, GenerateRequest } from './generation-types.js';
 import type { Model } from './model.js';
-import { checkPromptSize, type PromptScope, readPrompt } from './prompt.js';
+import { checkPromptTokens, type PromptScope, readPrompt } from './prompt.js';
 import type { Registry } from './registry.js';
 import { checkSampling, resolveSampling, type SamplingScope } from './sampling-parameters.js';
 import { StallWatch } from './stall-watch.js';
@@ -191,7 +191,7 @@ export class Generator {
         onPrepared: (prepared) => {
           this.#try(call, () => {
             const tokens = tokensOf(prepared);
-            checkPromptSize(tokens.length, scope);
+            checkPromptTokens(tokens, scope);
             this.#start(call, model, generation, tokens);
           });
         },

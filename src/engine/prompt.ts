@@ -15,7 +15,7 @@ export interface PromptScope {
   readonly maxTextBytes: number;
 }
 
-/** Tokens to be looked at by {@link checkPromptSize}, or one element for the preprocess pool, which makes them. */
+/** Tokens to be looked at by {@link checkPromptTokens}, or one element for the preprocess pool, which makes them. */
 export type ReadPrompt =
   | { readonly kind: 'tokens'; readonly tokens: Int32Array<ArrayBuffer> }
   | { readonly kind: 'element'; readonly element: ContentElements };
@@ -44,7 +44,7 @@ export function readPrompt(prompt: Prompt, scope: PromptScope): ReadPrompt {
 }
 
 /** Throws INVALID_ARGUMENT for a prompt of `count` tokens that is empty or leaves no room for another. */
-export function checkPromptSize(count: number, { modelName, generation }: Omit<PromptScope, 'maxTextBytes'>): void {
+function checkPromptSize(count: number, { modelName, generation }: Omit<PromptScope, 'maxTextBytes'>): void {
   const { contextLength } = generation.spec;
   if (count === 0) throw invalid(`prompt for model '${modelName}' has no tokens, at least 1 is needed`);
   if (count >= contextLength) {
@@ -52,6 +52,17 @@ export function checkPromptSize(count: number, { modelName, generation }: Omit<P
       `prompt for model '${modelName}' has ${count} tokens, at most ${contextLength - 1} leave room in its context of ${contextLength} tokens`,
     );
   }
+}
+
+/** The same for what the tokenizer made of a text: some know tokens that their model does not, added to it later. */
+export function checkPromptTokens(tokens: Int32Array, scope: Omit<PromptScope, 'maxTextBytes'>): void {
+  checkPromptSize(tokens.length, scope);
+  const { vocabularySize } = scope.generation.loaded;
+  const unknown = tokens.find((id) => id >= vocabularySize);
+  if (unknown === undefined) return;
+  throw invalid(
+    `prompt for model '${scope.modelName}' has token ${unknown} of its tokenizer, and the model knows tokens below ${vocabularySize} only`,
+  );
 }
 
 function checkedTokens(tokens: readonly number[], scope: PromptScope): Int32Array<ArrayBuffer> {

@@ -134,6 +134,12 @@ describe('a request that can not be served is refused with the reason, and nothi
       "token 1 of the prompt for model 'story' must be a whole number between 0 and 99, got 100",
     ],
     [
+      'text with a token of the tokenizer alone',
+      { prompt: { kind: 'text', text: `w ${'w'.repeat(100)}` } },
+      'INVALID_ARGUMENT',
+      "prompt for model 'story' has token 100 of its tokenizer, and the model knows tokens below 100 only",
+    ],
+    [
       'text of too many bytes',
       { prompt: { kind: 'text', text: 'é'.repeat(501) } },
       'INVALID_ARGUMENT',
