@@ -54,7 +54,9 @@ export function writeModels(repository: string): void {
   write('modulo', intDivModel('INT64', 'Mod'));
   write('dynamic', dynamicOutputModel());
   // On one of the two workers, one at a time: what comes behind a running request waits in the queue.
-  write('slow', slowModel(1000), 'max_batch_size: 1\ninstance_group { count: 1 }');
+  for (const [name, turns] of Object.entries({ slow: 1000, slower: 10_000, slowest: 60_000 })) {
+    write(name, slowModel(turns), 'max_batch_size: 1\ninstance_group { count: 1 }');
+  }
   // Without an arena: it would keep the largest result for ever, and the memory that the suite prints would say nothing else.
   write('fill', fillModel(), 'max_batch_size: 0\nparameters { key: "enable_mem_arena" value { string_value: "0" } }');
 }
