@@ -150,7 +150,7 @@ function commandLine(): Command {
     ),
     new Option(
       '--prompt <text>',
-      'of a model that generates text: 100 tokens by every way to stream them, in place of tensors',
+      'of a model that generates text: 100 tokens by every way to stream them, in place of tensors; without TLS',
     ).helpGroup('Request:'),
     new Option('--arms <names>', `of ${ENCODINGS.join(', ')}, each also with +gzip (default: all without)`).helpGroup(
       'Load:',
@@ -165,7 +165,9 @@ function commandLine(): Command {
       'Load:',
     ),
     new Option('--processes <n>', 'client processes; more where the client is busy (default: 1)').helpGroup('Load:'),
-    new Option('--quick', 'fewer sizes, callers and rounds where they are not given').helpGroup('Load:'),
+    new Option('--quick', '2,100,1000 KB, 1,8 callers, 3 rounds of 0.25 seconds where they are not given').helpGroup(
+      'Load:',
+    ),
     new Option('--out <directory>', 'write results.json, report.md and plots there').helpGroup('Output:'),
     new Option('--json', 'results and verdict as JSON on stdout').helpGroup('Output:'),
   ];
@@ -185,7 +187,10 @@ Inputs are made from the model's metadata: dimensions of -1 grow to the size (a 
 fractions of [0, 1), whole numbers below 100, words. A model that refuses those needs --shape or a request of its own:
 
   tensorwire bench --http http://localhost:8000 --model bert --input request.json
-  {"inputs": [{"name": "input_ids", "datatype": "INT64", "shape": [1, 4], "data": [101, 7592, 2088, 102]}]}`;
+  {"inputs": [{"name": "input_ids", "datatype": "INT64", "shape": [1, 4], "data": [101, 7592, 2088, 102]}]}
+
+Ctrl-C leaves what is measured until then. Exit status: 0, 1 where something could not be measured, 2 for a wrong command line, 130 when
+interrupted.`;
 
 function targetOf({ grpc, http, ca, cert, key }: Given): LoadTarget {
   if (grpc === undefined && http === undefined) {
@@ -193,8 +198,8 @@ function targetOf({ grpc, http, ca, cert, key }: Given): LoadTarget {
   }
   if ((cert === undefined) !== (key === undefined)) throw new UsageError('options --cert and --key need each other');
   const tls: TlsOptions = {
-    ...(ca !== undefined && { ca: readFile('ca', ca) }),
-    ...(cert !== undefined && { cert: readFile('cert', cert), key: readFile('key', key!) }),
+    ...(ca !== undefined && { ca: readPem('ca', ca) }),
+    ...(cert !== undefined && { cert: readPem('cert', cert), key: readPem('key', key!) }),
   };
   const secure = Object.keys(tls).length > 0;
   return {
@@ -277,6 +282,12 @@ function readFile(option: string, path: string): Uint8Array {
   } catch (error) {
     throw new UsageError(`option --${option}: ${(error as Error).message}`);
   }
+}
+
+function readPem(option: string, path: string): Uint8Array {
+  const bytes = readFile(option, path);
+  if (!Buffer.from(bytes).includes('-----BEGIN ')) throw new UsageError(`option --${option}: ${path} is no PEM`);
+  return bytes;
 }
 
 function quote(text: string): string {

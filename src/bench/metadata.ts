@@ -47,10 +47,14 @@ async function atDoor(door: string, ask: () => Promise<Description>, timeoutMs: 
       throw new SilenceError(`${door}: no answer within ${timeoutMs / 1000} s`);
     }
     const words = message.replaceAll(/\s+/g, ' ').trim();
-    // What parsers of one protocol say of the other's bytes; node:http2 puts the time behind it.
+    // What parsers of one protocol say of the other's bytes; node:http2 puts the time behind it, OpenSSL a file of its sources.
     if (name === 'HTTPParserError') throw new BenchError(`${door}: no HTTP/1.1 there; is it the port for gRPC?`);
     if (/: Protocol error\b/.test(words)) throw new BenchError(`${door}: no HTTP/2 there; is it the port for REST?`);
-    throw new BenchError(`${door}: ${words}`);
+    if (words.includes('wrong version number')) throw new BenchError(`${door}: no TLS there; is it a plain port?`);
+    const hint = /unable to (?:verify|get)|self.signed/.test(words)
+      ? "; --ca takes the PEM of who signed the server's certificate"
+      : '';
+    throw new BenchError(`${door}: ${words}${hint}`);
   }
 }
 

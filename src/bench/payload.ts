@@ -40,7 +40,7 @@ export function payloadsFromMetadata(metadata: ModelMetadata, options: PayloadOp
   for (const name of shapes.keys()) {
     if (metadata.inputs.some((input) => input.name === name)) continue;
     const known = metadata.inputs.map((input) => input.name).join(', ');
-    throw new UsageError(`--shape: model ${model} has no input '${name}', it has ${known}`);
+    throw new UsageError(`option --shape: model ${model} has no input '${name}', it has ${known}`);
   }
   const inputs = metadata.inputs.map((input) => ({ ...input, shape: shapes.get(input.name) ?? input.shape }));
   for (const input of inputs) checkInput(model, input);
@@ -102,7 +102,7 @@ export function payloadFromJson(body: Uint8Array, model: string, version?: strin
     return { model, ...(version !== undefined && { version }), payloadKb: null, inputs };
   } catch (error) {
     if (!(error instanceof ServeError) && !(error instanceof BenchError)) throw error;
-    throw new UsageError(`the input file is no infer request: ${error.message}`);
+    throw new UsageError(`option --input: no infer request: ${error.message}`);
   }
 }
 

@@ -26,6 +26,7 @@ test('two addresses and a model are enough', () => {
     out: undefined,
     json: false,
     quick: false,
+    timeoutMs: 30_000,
   });
 });
 
@@ -59,8 +60,9 @@ test('arms are those of the addresses, those named, and with --gzip each compres
 
 test('TLS comes from the scheme or with a certificate', () => {
   const ca = join(temporaryDirectory(), 'ca.pem');
-  writeFileSync(ca, 'PEM');
-  const tls = { ca: Buffer.from('PEM') };
+  const pem = '-----BEGIN CERTIFICATE-----\n';
+  writeFileSync(ca, pem);
+  const tls = { ca: Buffer.from(pem) };
   expect(parse('--grpc grpcs://a:1 --model m').target.grpc).toEqual({ address: 'a:1', tls: true });
   expect(parse(`--grpc a:1 --http https://b/v --model m --ca ${ca}`).target).toEqual({
     grpc: { address: 'a:1', tls },
@@ -69,6 +71,9 @@ test('TLS comes from the scheme or with a certificate', () => {
   expect(parse(`--grpc grpc://a:1 --model m --ca ${ca}`).target.grpc).toEqual({ address: 'a:1' });
   expect(() => parse(`${BOTH} --cert ${ca}`)).toThrow('--cert and --key need each other');
   expect(() => parse(`${BOTH} --ca /no/such`)).toThrow('option --ca: ENOENT');
+  const request = join(temporaryDirectory(), 'request.json');
+  writeFileSync(request, '{}');
+  expect(() => parse(`${BOTH} --ca ${request}`)).toThrow(/^option --ca: .*request\.json is no PEM$/);
 });
 
 test('shapes are given by input', () => {

@@ -144,8 +144,8 @@ test('a request from a file keeps its numbers exactly', () => {
 
 test('a file that is no request is refused in words', () => {
   const refused = (text: string) => expect(() => payloadFromJson(Buffer.from(text), 'm'));
-  refused('{').toThrow(/the input file is no infer request: /);
-  refused('{}').toThrow("the input file is no infer request: it has no 'inputs'");
+  refused('{').toThrow(/option --input: no infer request: /);
+  refused('{}').toThrow("option --input: no infer request: it has no 'inputs'");
   refused('{"inputs":[{"name":"x","datatype":"FP32","shape":[1]}]}').toThrow("input 'x' has no data");
   refused('{"inputs":[{"name":"x","datatype":"FP32","shape":[2],"data":[1]}]}').toThrow(/infer request: /);
 });
