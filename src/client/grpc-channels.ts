@@ -4,6 +4,8 @@
  * Owned by `grpc-calls.ts`. Calls go round robin over addresses, then over an address's channels, past those that aren't connected while
  * others are. grpc-js connects again by itself, so an address comes back when it is there. Must not know a method.
  */
+import { isIP } from 'node:net';
+import type { ConnectionOptions } from 'node:tls';
 import {
   Channel,
   type ChannelCredentials,
@@ -119,5 +121,22 @@ export function channelOptions(options: ClientOptions, isGzip: boolean): Channel
 function credentialsOf(tls: boolean | TlsOptions | undefined): ChannelCredentials {
   if (!tls) return credentials.createInsecure();
   const { ca = null, cert = null, key = null } = tls === true ? {} : pemsOf(tls);
-  return credentials.createSsl(ca, key, cert);
+  return withoutNamesOfNumbers(credentials.createSsl(ca, key, cert));
+}
+
+/**
+ * grpc-js asks for the certificate of the name that it connects to, which may be no IP address: Node warns of it, and from 26 on refuses.
+ * The certificate is checked against the host, which stays.
+ */
+function withoutNamesOfNumbers(secure: ChannelCredentials): ChannelCredentials {
+  const createConnector = secure._createSecureConnector.bind(secure);
+  secure._createSecureConnector = (...target) => {
+    const connector = createConnector(...target) as ReturnType<typeof createConnector> & {
+      readonly connectionOptions?: ConnectionOptions;
+    };
+    const { connectionOptions } = connector;
+    if (connectionOptions?.servername && isIP(connectionOptions.servername)) delete connectionOptions.servername;
+    return connector;
+  };
+  return secure;
 }

@@ -1,7 +1,10 @@
 /** The client over gRPC with TLS, and with certificates on both sides. */
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { createServer, type TLSSocket } from 'node:tls';
 import { afterEach, expect, test } from 'vitest';
-import { connect as connectTo } from '../../src/client/client.js';
+import { type ClientError, connect as connectTo } from '../../src/client/client.js';
 import type { ClientOptions, InferenceClient } from '../../src/client/types.js';
 import { type FrontEnd, startFrontEnd } from '../grpc/front-end.js';
 
@@ -74,4 +77,23 @@ test('a server without TLS is told of on one line, without places in sources', a
   front = await startFrontEnd({});
   const message = `no connection to localhost:${front.port}: SSL routines: wrong version number`;
   await expect(connect('localhost', { ca }).isLive()).rejects.toMatchObject({ ...refusal, message });
+});
+
+test('no certificate of an IP address is asked for by name, which Node 26 refuses', async () => {
+  const server = createServer({ ...tls, ALPNProtocols: ['h2'] });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const accepted = once(server, 'secureConnection');
+  const call = connectTo({
+    protocol: 'grpc',
+    addresses: [`127.0.0.1:${(server.address() as AddressInfo).port}`],
+    tls: { ca },
+    retry: { attempts: 1 },
+  });
+  clients.push(call);
+  const live = call.isLive().catch((error: ClientError) => error.code);
+  const [socket] = (await accepted) as [TLSSocket];
+  expect(socket.servername).toBe(false);
+  socket.destroy();
+  server.close();
+  expect(await live).toBe('UNAVAILABLE');
 });
