@@ -63,7 +63,7 @@ async function run({ quick, out = 'bench-results', signal }: BenchOptions): Prom
     ...(signal.aborted && { cutShort }),
     notes,
   };
-  const width = process.stdout.columns ?? 120;
+  const width = process.stdout.columns || 120;
   say(resultsTable(results, { width }));
   say(`\n${verdictText(verdict(results), { width })}\n`);
   const [report] = writeReportFiles(out, results);

@@ -73,7 +73,7 @@ function report(results: BenchResults, { out, json }: CommandOptions): void {
   const decided = verdict(results);
   if (json) process.stdout.write(`${JSON.stringify({ ...results, verdict: decided })}\n`);
   else {
-    const width = process.stdout.columns ?? 120;
+    const width = process.stdout.columns || 120;
     process.stdout.write(`${resultsTable(results, { width })}\n\n${verdictText(decided, { width })}\n`);
   }
   if (out === undefined) return;

@@ -29,8 +29,10 @@ export class ProgressLine {
 
   show(progress: Progress): void {
     const text = progressText(progress);
-    const { isTTY, columns = 80 } = this.#stream;
+    const { isTTY, columns: told } = this.#stream;
     if (isTTY) {
+      // Terminals that don't know their width say 0.
+      const columns = told || 80;
       this.#stream.write(`${CLEAR}${text.length < columns ? text : `${text.slice(0, Math.max(0, columns - 2))}…`}`);
       this.#open = true;
       return;

@@ -38,3 +38,10 @@ test('elsewhere a line comes now and then', () => {
   line.end();
   expect(file.written.map((text) => text.split(': ')[1])).toEqual(['0\n', '10000\n', '20000\n']);
 });
+
+test('a terminal that says it has no columns is written as one of 80', () => {
+  let text = '';
+  const line = new ProgressLine({ isTTY: true, columns: 0, write: (part) => (text += part) });
+  line.show({ done: 1, total: 2, what: 'x'.repeat(100), secondsLeft: undefined });
+  expect(text).toContain('x'.repeat(40));
+});
