@@ -8,7 +8,7 @@ import type { FinishedRequest } from './finished-request.js';
 
 export interface Tracer {
   /**
-   * The request's trace, or undefined when it is not sampled, which costs two random numbers. `target` is of a closed set: the gRPC
+   * The request's trace, or undefined when it is not sampled, which costs a random number. `target` is of a closed set: the gRPC
    * method's full path, or the pattern of the REST route. The headers are as the client sent them: malformed ones count as none.
    */
   start(target: string, traceparent: unknown, tracestate: unknown): RequestTrace | undefined;

@@ -7,7 +7,7 @@
  * Made by the composition root when the environment asks for it (`settings.ts`), and loaded only then. Owns all of the above until
  * `close`. The SDK reads the variables of the exporter and of the resource itself, from the process's environment.
  */
-import { type Context, ROOT_CONTEXT, SpanKind, type TextMapGetter, trace } from '@opentelemetry/api';
+import { ROOT_CONTEXT, type SpanContext, type TextMapGetter, trace } from '@opentelemetry/api';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import {
@@ -19,23 +19,16 @@ import {
   serviceInstanceIdDetector,
   serviceNameEnvDetector,
 } from '@opentelemetry/resources';
-import {
-  AlwaysOffSampler,
-  AlwaysOnSampler,
-  BatchSpanProcessor,
-  ParentBasedSampler,
-  type Sampler,
-  SamplingDecision,
-  TraceIdRatioBasedSampler,
-} from '@opentelemetry/sdk-trace';
+import { BatchSpanProcessor } from '@opentelemetry/sdk-trace';
 import type { Log } from '../base/log.js';
 import type { Metrics } from '../base/metrics.js';
 import type { RequestTrace, Tracer } from '../engine/request-trace.js';
 import { BatchSpans } from './batch-spans.js';
 import { CountedExporter } from './counted-exporter.js';
 import { OpenTrace } from './open-trace.js';
+import { samplerOf } from './sampler.js';
 import { SdkLog } from './sdk-log.js';
-import type { Sampling, TracingSettings } from './settings.js';
+import type { TracingSettings } from './settings.js';
 import { SpanMaker } from './span-maker.js';
 
 export interface Tracing extends Tracer {
@@ -62,16 +55,14 @@ export function createTracing(settings: TracingSettings, { log, version }: { log
   const maker = new SpanMaker({ resource: resourceOf(settings, version, log), processor, version });
   const batches = new BatchSpans(maker, exporter);
   const owner = { maker, exporter, batches };
-  const sampler = samplerOf(sampling);
+  const isSampled = samplerOf(sampling);
 
   return {
     start(called, traceparent, tracestate): RequestTrace | undefined {
-      const parent = readsContext && traceparent !== undefined ? contextOf(traceparent, tracestate) : ROOT_CONTEXT;
-      const caller = trace.getSpanContext(parent);
-      const traceId = caller?.traceId ?? maker.newTraceId();
-      const { decision } = sampler.shouldSample(parent, traceId, called, SpanKind.SERVER, {}, []);
-      if (decision !== SamplingDecision.RECORD_AND_SAMPLED) return undefined;
-      return new OpenTrace({ parent: caller, own: maker.newContext(traceId, caller?.traceState), called }, owner);
+      const caller = readsContext && traceparent !== undefined ? callerOf(traceparent, tracestate) : undefined;
+      if (!isSampled(caller)) return undefined;
+      const own = maker.newContext(caller?.traceId ?? maker.newTraceId(), caller?.traceState);
+      return new OpenTrace({ parent: caller, own, called }, owner);
     },
 
     register(metrics) {
@@ -97,12 +88,6 @@ export function createTracing(settings: TracingSettings, { log, version }: { log
   };
 }
 
-function samplerOf({ ratio, parentBased }: Sampling): Sampler {
-  const root =
-    ratio === 1 ? new AlwaysOnSampler() : ratio === 0 ? new AlwaysOffSampler() : new TraceIdRatioBasedSampler(ratio);
-  return parentBased ? new ParentBasedSampler({ root }) : root;
-}
-
 /** Whose spans these are; what the environment says wins. */
 function resourceOf({ hasAttributes }: TracingSettings, version: string, log: Log): Resource {
   if (hasAttributes && Object.keys(resourceAttributesEnvDetector.detect().attributes ?? {}).length === 0) {
@@ -125,6 +110,6 @@ const HEADERS: TextMapGetter<Readonly<Record<string, unknown>>> = {
 };
 
 /** The caller's span; none for anything that is not a valid `traceparent`. */
-function contextOf(traceparent: unknown, tracestate: unknown): Context {
-  return PROPAGATOR.extract(ROOT_CONTEXT, { traceparent, tracestate }, HEADERS);
+function callerOf(traceparent: unknown, tracestate: unknown): SpanContext | undefined {
+  return trace.getSpanContext(PROPAGATOR.extract(ROOT_CONTEXT, { traceparent, tracestate }, HEADERS));
 }
