@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterAll } from 'vitest';
 import { nowMs } from '../../src/base/clock.js';
 import type { Datatype } from '../../src/base/datatype.js';
 import type { Log } from '../../src/base/log.js';
@@ -22,11 +23,12 @@ export interface TestEngine {
 const WORKER = join(import.meta.dirname, '../../dist/workers/inference-worker.js');
 
 const temporary: string[] = [];
-process.once('exit', () => {
+// Not at the end of the process, which vitest kills. What a file's own hooks use is still there: hooks run in the reverse order.
+afterAll(() => {
   for (const directory of temporary) rmSync(directory, { recursive: true, force: true });
 });
 
-/** A directory that is gone when the test process ends. */
+/** A directory that is gone when the file's tests have ended. */
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'tensorwire-test-'));
   temporary.push(directory);
