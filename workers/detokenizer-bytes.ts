@@ -53,6 +53,15 @@ export class ByteText {
     return utf8.decode(all.subarray(0, end));
   }
 
+  /** Characters kept back that are none of `bytes`, were those to come next: 1 where they don't go on with what is incomplete. */
+  heldBefore(bytes: Uint8Array): number {
+    const [first] = bytes;
+    const [lead, second] = this.#pending;
+    if (lead === undefined || first === undefined) return 0;
+    const goesOn = (first & 0xc0) === 0x80 && (second !== undefined || mayFollow(lead, first));
+    return goesOn ? 0 : 1;
+  }
+
   /** Nothing more comes. */
   flush(): string {
     const text = utf8.decode(this.#pending);

@@ -3,6 +3,7 @@
  *
  * Called by workers/detokenizer-decoder.ts, for whole tokens and as a step for text that comes in pieces.
  */
+import { charactersOf } from './characters.js';
 import type { Step } from './detokenizer-steps.js';
 
 /** In transformers' order; each is looked for in what the one before has left. */
@@ -48,5 +49,9 @@ export class CleanUp implements Step {
     this.next.piece(replaced(this.#kept, TEXTS), false);
     this.#kept = '';
     this.next.end();
+  }
+
+  held(token: string): number {
+    return charactersOf(replaced(this.#kept, TEXTS)) + this.next.held(token);
   }
 }

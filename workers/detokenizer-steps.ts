@@ -6,12 +6,18 @@
  * token that comes bit by bit. Steps keep back what later tokens may change, and no more.
  */
 import { isUtf8 } from 'node:buffer';
+import { charactersOf } from './characters.js';
 import { ByteText, byteLevelBytes, textOfBytes, wholeText } from './detokenizer-bytes.js';
 
 export interface Step {
   piece(text: string, begins: boolean): void;
   /** No token comes any more. */
   end(): void;
+  /**
+   * Characters that are kept back here and behind it, and lie before those of `token`, were that to come next. A row of bytes that is
+   * text so far is taken to stay that.
+   */
+  held(token: string): number;
 }
 
 /** The last step: gathers the text. */
@@ -23,6 +29,10 @@ export class Gathered implements Step {
   }
 
   end(): void {}
+
+  held(): number {
+    return 0;
+  }
 
   take(): string {
     const text = this.#text;
@@ -47,6 +57,10 @@ export class EachToken implements Step {
   end(): void {
     this.next.end();
   }
+
+  held(token: string): number {
+    return this.next.held(token);
+  }
 }
 
 /** All becomes one token. */
@@ -62,6 +76,10 @@ export class Fuse implements Step {
 
   end(): void {
     this.next.end();
+  }
+
+  held(token: string): number {
+    return this.next.held(token);
   }
 }
 
@@ -80,6 +98,10 @@ export class ByteLevel implements Step {
   end(): void {
     this.#give(this.#text.flush());
     this.next.end();
+  }
+
+  held(token: string): number {
+    return this.#text.heldBefore(byteLevelBytes(token)) + this.next.held(token);
   }
 
   #give(text: string): void {
@@ -119,6 +141,22 @@ export class ByteFallback implements Step {
   end(): void {
     this.#give();
     this.next.end();
+  }
+
+  held(token: string): number {
+    return this.#heldBefore(fallbackByte(token)) + this.next.held(token);
+  }
+
+  #heldBefore(byte: number): number {
+    const { length } = this.#bytes;
+    if (length === 0) return 0;
+    const bytes = Uint8Array.from(this.#bytes);
+    if (isUtf8(bytes)) return charactersOf(textOfBytes(bytes));
+    if (byte < 0) return length;
+    // An incomplete character is no text, but may become some with this byte.
+    const text = new ByteText();
+    const whole = text.push(bytes, undefined);
+    return whole.includes('\ufffd') ? length : charactersOf(whole) + text.heldBefore(Uint8Array.of(byte));
   }
 
   #give(): void {
@@ -161,6 +199,10 @@ export class StripEnds implements Step {
   end(): void {
     this.next.end();
   }
+
+  held(token: string): number {
+    return charactersOf(this.#kept) + this.next.held(token);
+  }
 }
 
 /** `</w>` and its like become spaces, but for the last token's. */
@@ -182,6 +224,11 @@ export class EndOfWord implements Step {
     this.#last = undefined;
     this.next.end();
   }
+
+  held(token: string): number {
+    const last = this.#last?.replaceAll(this.suffix, ' ') ?? '';
+    return charactersOf(last) + this.next.held(token);
+  }
 }
 
 /** A token that comes again at once counts once. */
@@ -197,5 +244,9 @@ export class Different implements Step {
 
   end(): void {
     this.next.end();
+  }
+
+  held(token: string): number {
+    return this.next.held(token);
   }
 }

@@ -15,6 +15,8 @@ import type { Component } from './tokenizer-json.js';
 export interface TextStream {
   /** The text that has become certain with this token; '' while there is none. An id without a token has no text. */
   push(id: number): string;
+  /** Characters that were pushed, have not come out and lie before those of token `id`, were that to be pushed next. */
+  heldBefore(id: number): number;
   /** The rest: characters that stayed incomplete are U+FFFD. Nothing may be pushed afterwards. */
   flush(): string;
 }
@@ -88,6 +90,7 @@ export class Detokenizer {
         if (bytes.length === 0) return '';
         return text.push(bytes, (this.#texts[id] ??= wholeText(bytes)));
       },
+      heldBefore: (id) => (skipSpecialTokens && this.#isSpecial(id) ? 0 : text.heldBefore(this.tokenBytes(id))),
       flush: () => text.flush(),
     };
   }
@@ -101,6 +104,7 @@ export class Detokenizer {
         first.piece(token, true);
         return last.take();
       },
+      heldBefore: (id) => first.held(this.#tokens[id] ?? ''),
       flush: () => ended(first, last),
     };
   }

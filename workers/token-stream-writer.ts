@@ -56,6 +56,7 @@ export class TokenWriter {
     const withLogprobs = stream.sampling.logprobs >= 0;
     if (withLogprobs) stream.cumulativeLogprob += finite(token.logprob);
     const text = (stream.text ??= new TokenText(detokenizer, stream.sampling));
+    const offset = withLogprobs ? text.offsetOf(token.id) : 0;
     const ends = stream.endIds.has(token.id);
     // The end's own token has no text.
     const pushed = ends ? '' : text.push(token.id);
@@ -64,7 +65,7 @@ export class TokenWriter {
     if (!ending && !withLogprobs)
       return !ring.write(stream.number, FLAG_TOKEN, token.id, token.logit, timeMs, pushed, '');
     const detail: RecordDetail = {
-      ...(withLogprobs && { logprob: this.#logprob(token) }),
+      ...(withLogprobs && { logprob: this.#logprob(token, offset) }),
       ...(ending && { end: endDetail(stream, ending) }),
     };
     const flags = ending ? FLAG_TOKEN | FLAG_END : FLAG_TOKEN;
@@ -108,8 +109,8 @@ export class TokenWriter {
     return { text: all, finishReason: 'stop', ...(!own && { stopReason: id }) };
   }
 
-  #logprob({ id, logprob, top }: ChosenToken): RecordDetail['logprob'] {
-    return { ...this.#detail(id, logprob), top: top.map((other) => this.#detail(other.id, other.logprob)) };
+  #logprob({ id, logprob, top }: ChosenToken, offset: number): RecordDetail['logprob'] {
+    return { ...this.#detail(id, logprob), offset, top: top.map((other) => this.#detail(other.id, other.logprob)) };
   }
 
   #detail(id: number, logprob: number): LogprobDetail {

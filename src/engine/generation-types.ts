@@ -91,6 +91,16 @@ export interface TokenLogprob {
   readonly logprob: number;
 }
 
+export interface ChosenLogprob extends TokenLogprob {
+  /**
+   * Characters (code points) of the generated text before this token's own, also while that text is held back; a token that goes on with
+   * a character has the offset of that. Behind a stop string that ended the text it may be more than the text has.
+   */
+  readonly offset: number;
+  /** Alternatives, likeliest first. */
+  readonly top: readonly TokenLogprob[];
+}
+
 /** One token that was chosen, and what text has become certain with it. */
 export interface GeneratedDelta {
   /** Never half a character, never taken back; '' while a character is incomplete or may begin a stop string. */
@@ -99,8 +109,8 @@ export interface GeneratedDelta {
   readonly tokenId: number;
   /** The model's own output for that token. */
   readonly logit: number;
-  /** With its alternatives, likeliest first; only where asked for. */
-  readonly logprob?: TokenLogprob & { readonly top: readonly TokenLogprob[] };
+  /** Only where asked for. */
+  readonly logprob?: ChosenLogprob;
   /** Set on the last one. */
   readonly end?: GenerationEnd;
 }

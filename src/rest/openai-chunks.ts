@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { GeneratedDelta, GenerationEnd } from '../engine/generation-types.js';
-import { chatLogprobs, isSaid, lengthOf, textLogprobs } from './openai-logprobs.js';
+import { chatLogprobs, isSaid, textLogprobs } from './openai-logprobs.js';
 import type { OpenAiGeneration } from './openai-sampling.js';
 
 export type OpenAiKind = 'chat' | 'text';
@@ -23,8 +23,6 @@ export interface Answer {
   readonly index: number;
   /** Text that stands before it; '' for none. */
   readonly echo: string;
-  /** Characters of `echo` and of what was generated; kept where log probabilities are told. */
-  length: number;
   /** Whether a chunk of it has gone out. */
   begun: boolean;
   end: GenerationEnd | undefined;
@@ -129,10 +127,9 @@ class TextPrinter implements OpenAiPrinter {
   chunks(answer: Answer, delta: GeneratedDelta, usage: Usage | null | undefined): string[] {
     const said = this.#withLogprobs && isSaid(delta);
     if (delta.text === '' && !said && delta.end === undefined) return [];
-    const logprobs = said ? textLogprobs([delta], answer.length) : null;
+    const logprobs = said ? textLogprobs([delta]) : null;
     const text = answer.begun ? delta.text : answer.echo + delta.text;
     answer.begun = true;
-    if (this.#withLogprobs) answer.length += lengthOf(delta.text);
     return [this.#head + choice(answer.index, text, logprobs, delta.end) + tail(usage)];
   }
 
@@ -143,7 +140,7 @@ class TextPrinter implements OpenAiPrinter {
   reply(answers: readonly Answer[], deltas: readonly (readonly GeneratedDelta[])[], usage: Usage): string {
     const choices = answers.map(({ index, echo, end }) => {
       const own = deltas[index]!;
-      const logprobs = this.#withLogprobs ? textLogprobs(own.filter(isSaid), echo.length) : null;
+      const logprobs = this.#withLogprobs ? textLogprobs(own.filter(isSaid)) : null;
       return choice(index, echo + textOf(own), logprobs, end);
     });
     return this.#head + choices.join(',') + tail(usage);

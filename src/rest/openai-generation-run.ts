@@ -80,7 +80,7 @@ export class GenerationRun {
     for (const { echo } of prompts) {
       for (let choice = 0; choice < choices; choice++) {
         const index = this.answers.length;
-        const answer: Answer = { index, echo, length: echo.length, begun: false, end: undefined };
+        const answer: Answer = { index, echo, begun: false, end: undefined };
         this.answers.push(answer);
         this.#running.push(new Running(answer, options.timeline));
       }

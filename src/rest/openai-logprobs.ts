@@ -22,30 +22,19 @@ function token({ token, logprob, bytes }: TokenLogprob): { token: string; logpro
   return { token: token.toWellFormed(), logprob: finite(logprob), bytes };
 }
 
-/** Characters as OpenAI counts them, which is as Python does: one for each code point. */
-export function lengthOf(text: string): number {
-  let length = text.length;
-  for (let at = 1; at < text.length; at++) {
-    if ((text.charCodeAt(at) & 0xfc00) === 0xdc00 && (text.charCodeAt(at - 1) & 0xfc00) === 0xd800) length--;
-  }
-  return length;
-}
-
-/** The `logprobs` of a completion, whose tokens begin at character `offset` of its text. */
-export function textLogprobs(deltas: readonly GeneratedDelta[], offset: number): unknown {
+/** The `logprobs` of a completion. The prompt is not before it: `echo` is refused where they are asked for. */
+export function textLogprobs(deltas: readonly GeneratedDelta[]): unknown {
   const tokens: string[] = [];
   const probabilities: number[] = [];
   const tops: Record<string, number>[] = [];
   const offsets: number[] = [];
-  let at = offset;
-  for (const { text, logprob } of deltas) {
-    const { top, ...chosen } = logprob!;
+  for (const { logprob } of deltas) {
+    const { top, offset, ...chosen } = logprob!;
     tokens.push(nameOf(chosen));
     probabilities.push(finite(chosen.logprob));
     const names = [...top, chosen].map((one): [string, number] => [nameOf(one), finite(one.logprob)]);
     tops.push(Object.fromEntries(names));
-    offsets.push(at);
-    at += lengthOf(text);
+    offsets.push(offset);
   }
   return { text_offset: offsets, token_logprobs: probabilities, tokens, top_logprobs: tops };
 }

@@ -172,7 +172,7 @@ export const FLAG_CANCELLED = 8;
 
 /** The JSON behind a record; on most there is none. */
 export interface RecordDetail {
-  readonly logprob?: LogprobDetail & { readonly top: readonly LogprobDetail[] };
+  readonly logprob?: ChosenLogprobDetail;
   readonly end?: EndDetail;
   readonly failure?: Failure;
 }
@@ -182,6 +182,12 @@ export interface LogprobDetail {
   readonly token: string;
   readonly bytes: readonly number[];
   readonly logprob: number;
+}
+
+export interface ChosenLogprobDetail extends LogprobDetail {
+  /** Characters (code points) of generated text before its own. */
+  readonly offset: number;
+  readonly top: readonly LogprobDetail[];
 }
 
 export interface EndDetail {

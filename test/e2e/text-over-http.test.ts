@@ -113,6 +113,9 @@ test('stop strings end the text before them, and log probabilities are of what w
     // Greedy.
     expect(Math.max(...Object.values(logprobs!.top_logprobs![i]!))).toBe(logprobs!.token_logprobs![i]);
   }
+  const held = await client.completions.create({ ...body, logprobs: 3, stop: `${text.slice(5, -5)}~` });
+  expect(held.choices[0]!.text).toBe(text);
+  expect(held.choices[0]!.logprobs!.text_offset).toEqual(logprobs!.text_offset);
   const stop = text.slice(20, 24);
   const stopped = await client.completions.create({ ...body, stop });
   expect(stopped.choices[0]).toMatchObject({ text: text.slice(0, text.indexOf(stop)), finish_reason: 'stop' });

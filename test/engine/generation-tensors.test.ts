@@ -313,6 +313,7 @@ const LOGPROB = {
   token: 'x',
   bytes: [120],
   logprob: -0.5,
+  offset: 0,
   top: [{ id: 4, token: 'y', bytes: [121], logprob: -0.25 }],
 };
 

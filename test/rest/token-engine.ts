@@ -122,9 +122,14 @@ class Stream implements GenerateCall {
       text,
       tokenId: this.at,
       logit: 0.5,
-      ...(logprobs !== undefined && { logprob: { ...token(text, -0.5), top } }),
+      ...(logprobs !== undefined && { logprob: { ...token(text, -0.5), offset: this.#offset(), top } }),
       ...(end && { end }),
     };
+  }
+
+  /** A word has its own place also where its text is given with a later one. */
+  #offset(): number {
+    return [...this.words.slice(0, this.at).join('')].length;
   }
 
   #give(delta: GeneratedDelta): void {

@@ -105,6 +105,62 @@ test('the bytes of a token are those of its place in the middle of a text', () =
   expect([...marked.tokenBytes(byText(named('Replace, ByteFallback, Fuse, Strip'), '<0xE2>'))]).toEqual([0xe2]);
 });
 
+/** Where each token's text begins, and the text. */
+function placed(detokenizer: Detokenizer, ids: readonly number[]): { offsets: number[]; text: string } {
+  const stream = detokenizer.open({ skipSpecialTokens: true });
+  let text = '';
+  const offsets = ids.map((id) => {
+    const offset = [...text].length + stream.heldBefore(id);
+    text += stream.push(id);
+    return offset;
+  });
+  return { offsets, text: text + stream.flush() };
+}
+
+test.each(fixtures.filter(({ name }) => !/Fallback|cleaned|CTC/.test(name)))(
+  'with the decoder $name a token begins where the text of those before it ends',
+  (fixture) => {
+    const detokenizer = create(fixture.tokenizer, fixture.config);
+    for (const ids of sequences(fixture).slice(0, 200)) {
+      const { offsets, text } = placed(detokenizer, ids);
+      const characters = [...text];
+      expect(offsets).toEqual(offsets.toSorted((a, b) => a - b));
+      for (const [at, offset] of offsets.entries()) {
+        const before = [...streamed(detokenizer, ids.slice(0, at), true).join('')];
+        // But for a character that the token goes on with, or for BPE's space behind a word that is no more the last.
+        expect([before.length - 1, before.length, before.length + 1]).toContain(offset);
+        expect(characters.slice(0, offset).join('').trimEnd()).toBe(before.slice(0, offset).join('').trimEnd());
+      }
+    }
+  },
+);
+
+test('a token that goes on with a character begins with it, one that breaks it off behind the U+FFFD', () => {
+  const idOf = (fixture: Fixture, token: string): number =>
+    (fixture.tokenizer as unknown as { model: { vocab: Record<string, number> } }).model.vocab[token]!;
+  const bytes = named('ByteLevel');
+  const byteLevel = create(bytes.tokenizer, bytes.config);
+  const emoji = bytes.phrases.find((ids) => streamed(byteLevel, ids, true).join('') === '\u{1F600}')!;
+  const x = idOf(bytes, 'x');
+  expect(placed(byteLevel, [x, ...emoji, x, x])).toEqual({ offsets: [0, 1, 1, 1, 1, 2, 3], text: 'x\u{1F600}xx' });
+  const broken = [...emoji.slice(0, 3), x, emoji[0]!, ...emoji, x];
+  expect(placed(byteLevel, broken)).toEqual({
+    offsets: [0, 0, 0, 1, 2, 3, 3, 3, 3, 4],
+    text: '\ufffdx\ufffd\u{1F600}x',
+  });
+  const marked = named('Replace, ByteFallback, Fuse, Strip');
+  const byteFallback = create(marked.tokenizer, marked.config);
+  const four = ['<0xF0>', '<0x9F>', '<0x98>', '<0x80>'].map((token) => idOf(marked, token));
+  const cat = idOf(marked, '▁cat');
+  expect(placed(byteFallback, [...four, ...four, cat, cat])).toEqual({
+    offsets: [0, 0, 0, 0, 1, 1, 1, 1, 2, 6],
+    text: '\u{1F600}\u{1F600} cat cat',
+  });
+  // Of a row of bytes that is none of text, each is one.
+  const { offsets, text } = placed(byteFallback, [...four.slice(0, 2), cat, cat]);
+  expect([offsets.slice(2), text]).toEqual([[2, 6], '\ufffd\ufffd cat cat']);
+});
+
 test('ids beyond the vocabulary have no text', () => {
   const detokenizer = create(named('ByteLevel').tokenizer);
   expect(streamed(detokenizer, [900_000, -1, 65, 900_000], true)).toEqual(['', '', detokenizer.tokenText(65), '', '']);

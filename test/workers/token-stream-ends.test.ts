@@ -108,6 +108,20 @@ test('log probabilities are added up, and what can not be chosen has a number al
   expect(logprobs[0]!.top).toHaveLength(2);
 });
 
+test('the offset of a token is that of its text, also while that is held back, cut off or ended by a token', async () => {
+  const offsetsOf = async (sampling: Partial<Sampling>) => {
+    const { details, text } = await generate({ logprobs: 0, maxTokens: 6, ...sampling });
+    return { offsets: details.map(({ logprob }) => logprob!.offset), text };
+  };
+  const whole = text(TOKENS.slice(0, 6));
+  const offsets = TOKENS.slice(0, 6).map((_, at) => text(TOKENS.slice(0, at)).length);
+  expect(await offsetsOf({})).toEqual({ offsets, text: whole });
+  expect(await offsetsOf({ stop: [`${whole.slice(2)}!`] })).toEqual({ offsets, text: whole });
+  expect(await offsetsOf({ stop: [whole.slice(5)] })).toEqual({ offsets, text: whole.slice(0, 5) });
+  const eosTokenIds = [TOKENS[4]!];
+  expect((await offsetsOf({ stop: [whole.slice(2)], eosTokenIds })).offsets).toEqual(offsets.slice(0, 5));
+});
+
 test('a seeded stream draws the same tokens in company as alone', async () => {
   const sampling = { temperature: 1.5, seed: [7, 8] as const, maxTokens: 20 };
   const alone = await generate(sampling);
