@@ -3,24 +3,24 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connect, type FrontEnd as Grpc, startFrontEnd as startGrpc } from '../grpc/front-end.js';
 import { type FrontEnd as Rest, startFrontEnd as startRest } from '../rest/front-end.js';
 import { startEngine, type TestEngine, temporaryDirectory } from '../support/engine.js';
-import { gatedWorker } from '../support/gated-worker.js';
+import { HELD_ROWS, heldWorker, warmUp } from '../support/held-worker.js';
 import { identityModel, writeModel } from '../support/onnx.js';
 
 /** Nothing is loaded before all clients have gone. */
-const worker = gatedWorker();
+const worker = heldWorker();
 let running: TestEngine;
 let rest: Rest;
 let grpc: Grpc;
 beforeAll(async () => {
   const repository = temporaryDirectory();
   for (const name of ['metadata', 'config', 'bare', 'embeddings', 'grpc-metadata', 'grpc-config'])
-    writeModel(repository, name, { versions: { 1: identityModel('FP32', [16]) } });
+    writeModel(repository, name, { config: warmUp(HELD_ROWS), versions: { 1: identityModel('FP32', [16]) } });
   running = await startEngine(repository, { workerCount: 1, workerFile: worker.file, loadOnFirstUse: true });
   rest = await startRest({ engine: running.engine });
   grpc = await startGrpc({ engine: running.engine });
 });
 afterAll(async () => {
-  worker.open();
+  worker.release();
   await rest.close();
   grpc.server.close();
   await running.stop();

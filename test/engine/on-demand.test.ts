@@ -6,7 +6,7 @@ import { nowMs } from '../../src/base/clock.js';
 import type { CreateEngineOptions } from '../../src/engine/create-engine.js';
 import { dyingWorker } from '../support/dying-worker.js';
 import { infer, launchEngine, startEngine, type TestEngine, temporaryDirectory, tensor } from '../support/engine.js';
-import { HELD_ROWS, heldWorker } from '../support/held-worker.js';
+import { HELD_ROWS, heldWorker, warmUp } from '../support/held-worker.js';
 import { identityModel, slowModel, writeModel } from '../support/onnx.js';
 
 /** All of one size: half a megabyte of weights, which take the same at any number of turns. */
@@ -122,10 +122,6 @@ test('requests that come while the server starts wait for their models, and unkn
   await unknown;
   await running.loading;
 });
-
-/** A load that takes as long as its warm-up. */
-const warmUp = (rows: number) => `max_batch_size: 4
-model_warmup { name: "w" batch_size: ${rows} inputs { key: "INPUT0" value { data_type: TYPE_FP32 dims: 16 zero_data: true } } }`;
 
 test('a deadline that passes while the model loads is told, and the load goes on', async () => {
   const { running, release } = await startHeld(repositoryOf({ a: 1 }, warmUp(HELD_ROWS)), 2);

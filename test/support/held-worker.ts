@@ -6,6 +6,10 @@ import { temporaryDirectory } from './engine.js';
 /** A batch of exactly so many rows is held. */
 export const HELD_ROWS = 3;
 
+/** Config of a model of 16 floats, INPUT0, whose load ends with a batch of so many rows. */
+export const warmUp = (rows: number) => `max_batch_size: 4
+model_warmup { name: "w" batch_size: ${rows} inputs { key: "INPUT0" value { data_type: TYPE_FP32 dims: 16 zero_data: true } } }`;
+
 export interface HeldWorker {
   /** The real worker, where such a batch, and what comes behind it, waits until it is released. */
   readonly file: string;
