@@ -132,7 +132,9 @@ async function run(block: ReadmeBlock): Promise<void> {
       return;
     case 'bench':
       // Less of the same: what counts is that it measures and concludes.
-      expect(await shell(`${block.text.trim()} --concurrency 1 --rounds 1 --duration 0.2`)).toMatch(/verdict/i);
+      expect(await shell(`${block.text.trim()} --concurrency 1 --rounds 1 --duration 0.2`)).toMatch(
+        /^Verdict\n─+\nOf \d+ combinations? of model, payload and load, take \w/m,
+      );
       return;
     case 'shell':
     case 'grpcurl': {

@@ -219,7 +219,7 @@ async function smallServer(onTwo: () => void): Promise<OddServer> {
     '/v2/models/m': model,
   };
   const waiting: ServerResponse[] = [];
-  const ofMetadata = new Set<Socket>();
+  const [ofMetadata, seen] = [new Set<Socket>(), new WeakSet<Socket>()];
   let hasTold = false;
   const answer = (): void => {
     // A load opens its connections before it asks: where there are two, there will be two requests.
@@ -238,7 +238,8 @@ async function smallServer(onTwo: () => void): Promise<OddServer> {
       return void response.end(JSON.stringify(told));
     }
     waiting.push(response);
-    socket.once('close', answer);
+    if (!seen.has(socket)) socket.once('close', answer);
+    seen.add(socket);
     setTimeout(answer, 5);
   });
   return small;

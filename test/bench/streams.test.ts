@@ -21,7 +21,7 @@ beforeAll(async () => {
     rounds: 2,
     runs: 2,
   };
-}, 60_000);
+});
 
 afterAll(() => server.stop());
 
