@@ -38,6 +38,7 @@ export type {
  * local INVALID_ARGUMENT that says which option can't be.
  */
 export function connect(options: ClientOptions): InferenceClient {
+  if (typeof options !== 'object' || options === null) throw notThat('options', options, 'an object');
   const { protocol, addresses, connections, timeoutMs, keepaliveMs, maxReceiveBytes, compression, retry, tls } =
     options;
   if (protocol !== 'grpc' && protocol !== 'rest') throw notThat('protocol', protocol, "'grpc' or 'rest'");
@@ -53,7 +54,7 @@ export function connect(options: ClientOptions): InferenceClient {
   checkNumber('retry.maxBackoffMs', retry?.maxBackoffMs, { least: 0 });
   if (compression !== undefined && compression !== 'none' && compression !== 'gzip')
     throw notThat('compression', compression, "'none' or 'gzip'");
-  if (typeof tls === 'object' && tls !== null) checkTls(tls);
+  if (tls !== undefined && typeof tls !== 'boolean') checkTls(tls);
   return protocol === 'grpc' ? createGrpcClient(options) : createRestClient(options);
 }
 

@@ -18,7 +18,7 @@ import { OutgoingInfer } from './grpc-outgoing.js';
 import type { AnswerStream } from './grpc-stream.js';
 import type { Tried } from './grpc-tries.js';
 import { MetadataCache } from './metadata-cache.js';
-import type { ModelFacts } from './request-check.js';
+import { assertInferRequest, assertRequest, type ModelFacts } from './request-check.js';
 import type {
   CallOptions,
   ClientOptions,
@@ -147,6 +147,7 @@ class GrpcClient implements InferenceClient {
     scope: CallScope,
     askedMs?: number,
   ): Promise<OutgoingInfer> {
+    assertInferRequest(request);
     const checking = this.#checks ? this.#known.check(request) : undefined;
     if (checking !== undefined) await scope.wait(checking);
     return new OutgoingInfer(request, {
@@ -205,6 +206,7 @@ class GrpcClient implements InferenceClient {
     let last: StreamedAnswer | undefined;
     try {
       const build = async (scope: CallScope) => {
+        assertRequest(request);
         const known = this.#known.facts(request);
         const facts = known instanceof Promise ? await scope.wait(known) : known;
         const checkedMs = known instanceof Promise ? performance.now() : undefined;

@@ -8,6 +8,7 @@ import type { Datatype } from '../base/datatype.js';
 import { int64Bytes, textBytes, varintBytes, WireWriter } from '../base/wire-writer.js';
 import { refusal } from './client-error.js';
 import { encodeParameters } from './grpc-parameters.js';
+import { assertInferRequest } from './request-check.js';
 import { byteView, checkTensor, isBytesData, rawBytes, writeRaw } from './tensor.js';
 import { typedBytes, writeTyped } from './typed-encode.js';
 import type { InferRequest, InputTensor } from './types.js';
@@ -54,6 +55,7 @@ export class InferMessage {
   readonly #outputs: Uint8Array;
 
   constructor(request: InferRequest, isTyped: boolean) {
+    assertInferRequest(request);
     checkNames(request);
     this.#request = request;
     this.#isTyped = isTyped;
@@ -127,13 +129,11 @@ export class InferMessage {
   }
 }
 
-function checkNames({ model, version, id, inputs }: InferRequest): void {
-  if (typeof model !== 'string' || model === '') throw refusal('the request names no model');
+function checkNames({ model, version, id }: InferRequest): void {
   if (version !== undefined && typeof version !== 'string')
     throw refusal(`version of model '${model}' is a ${typeof version}, expected a string`);
   if (id !== undefined && typeof id !== 'string')
     throw refusal(`id of the request is a ${typeof id}, expected a string`);
-  if (!Array.isArray(inputs)) throw refusal('the request has no inputs, expected an array of tensors');
 }
 
 const NO_OUTPUTS = new Uint8Array(0);

@@ -29,12 +29,21 @@ export class OpenCalls {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** A call that somebody else ends by `end`. Throws a local FAILED_PRECONDITION once the client is closed. */
-  begin({ timeoutMs = this.#timeoutMs, compression, signal, isAside = false }: OpenCallOptions): CallScope {
+  /**
+   * A call that somebody else ends by `end`. Throws a local FAILED_PRECONDITION once the client is closed, INVALID_ARGUMENT for options
+   * that can't be.
+   */
+  begin(options: OpenCallOptions): CallScope {
+    if (typeof options !== 'object' || options === null) throw refusal(`options is ${options}, expected an object`);
+    const { timeoutMs = this.#timeoutMs, compression, signal, isAside = false } = options;
     if (this.#closing && !isAside) throw refusal('the client is closed', 'FAILED_PRECONDITION');
-    if (!(timeoutMs >= 0)) throw refusal(`timeoutMs is ${timeoutMs}, expected a number of at least 0`);
+    if (typeof timeoutMs !== 'number' || !(timeoutMs >= 0))
+      throw refusal(
+        `timeoutMs is ${typeof timeoutMs === 'string' ? `'${timeoutMs}'` : timeoutMs}, expected a number of at least 0`,
+      );
     if (compression !== undefined && compression !== 'none' && compression !== 'gzip')
       throw refusal(`compression is '${compression}', expected 'none' or 'gzip'`);
+    if (signal && typeof signal.addEventListener !== 'function') throw refusal('signal is no AbortSignal');
     const scope = new CallScope(timeoutMs, signal);
     (isAside ? this.#asides : this.#calls).add(scope);
     return scope;

@@ -5,15 +5,31 @@
  * say all: BYTES beside or instead of tensors (texts and pictures that the server turns into them), inputs that are optional, servers
  * that list none.
  */
-import { ClientError } from './client-error.js';
+import { type ClientError, refusal } from './client-error.js';
 import { checkTensor } from './tensor.js';
-import type { InferRequest, InputTensor, ModelMetadata, TensorMetadata } from './types.js';
+import type { GenerateRequest, InferRequest, InputTensor, ModelMetadata, TensorMetadata } from './types.js';
 
 /** What is known of a model. */
 export interface ModelFacts {
   readonly metadata: ModelMetadata;
   /** Names of the inputs that may be left out; undefined = the server does not tell which. */
   readonly optional: ReadonlySet<string> | undefined;
+}
+
+/** Throws a local INVALID_ARGUMENT for what no model could be asked, which callers whose types nobody checks may send. */
+export function assertRequest(request: InferRequest | GenerateRequest): void {
+  const model: unknown = request?.model;
+  if (typeof model !== 'string' || model === '') throw refusal('the request names no model');
+}
+
+/** The same for what is no list of tensors. */
+export function assertInferRequest(request: InferRequest): void {
+  assertRequest(request);
+  const { inputs } = request;
+  if (!Array.isArray(inputs)) throw refusal('the request has no inputs, expected an array of tensors');
+  for (const input of inputs) {
+    if (typeof input?.name !== 'string' || input.name === '') throw refusal('an input has no name');
+  }
 }
 
 /** Throws a local INVALID_ARGUMENT that names model, input, expected and actual. */
@@ -24,15 +40,15 @@ export function checkRequest(request: InferRequest, { metadata, optional }: Mode
   const isPlain = inputs.every(({ datatype }) => datatype !== 'BYTES');
   const seen = new Set<string>();
   for (const input of request.inputs) {
-    if (seen.has(input.name)) throw refusal(request, `input '${input.name}' is there twice`);
+    if (seen.has(input.name)) throw refusalOf(request, `input '${input.name}' is there twice`);
     seen.add(input.name);
     const expected = inputs.find(({ name }) => name === input.name);
     if (expected) checkInput(request, input, expected);
-    else if (isPlain) throw refusal(request, `there is no input '${input.name}', expected ${names(inputs)}`);
+    else if (isPlain) throw refusalOf(request, `there is no input '${input.name}', expected ${names(inputs)}`);
   }
   if (!isPlain || optional === undefined) return;
   const missing = inputs.filter(({ name }) => !seen.has(name) && !optional.has(name));
-  if (missing.length > 0) throw refusal(request, `${names(missing)} missing, got ${names(request.inputs)}`);
+  if (missing.length > 0) throw refusalOf(request, `${names(missing)} missing, got ${names(request.inputs)}`);
 }
 
 function checkInput(request: InferRequest, input: InputTensor, expected: TensorMetadata): void {
@@ -40,14 +56,14 @@ function checkInput(request: InferRequest, input: InputTensor, expected: TensorM
   // Some servers take the tensor in place of the text or picture, or the other way round.
   if ((datatype === 'BYTES') !== (expected.datatype === 'BYTES')) return;
   if (datatype !== expected.datatype)
-    throw refusal(request, `input '${input.name}' is ${datatype}, expected ${expected.datatype}`);
+    throw refusalOf(request, `input '${input.name}' is ${datatype}, expected ${expected.datatype}`);
   if (datatype === 'BYTES') return;
   const { shape } = input;
   const fits =
     shape.length === expected.shape.length && expected.shape.every((dim, axis) => dim < 0 || dim === shape[axis]);
   if (!fits) {
     const [actual, wanted] = [shape.join(','), expected.shape.join(',')];
-    throw refusal(request, `input '${input.name}' has shape [${actual}], expected [${wanted}]`);
+    throw refusalOf(request, `input '${input.name}' has shape [${actual}], expected [${wanted}]`);
   }
 }
 
@@ -55,7 +71,7 @@ function names(tensors: readonly { readonly name: string }[]): string {
   return tensors.map(({ name }) => `'${name}'`).join(', ') || 'none';
 }
 
-function refusal({ model, version }: InferRequest, message: string): ClientError {
+function refusalOf({ model, version }: InferRequest, message: string): ClientError {
   const of = version ? `model '${model}' version '${version}'` : `model '${model}'`;
-  return new ClientError('INVALID_ARGUMENT', `request for ${of}: ${message}`, { local: true });
+  return refusal(`request for ${of}: ${message}`);
 }

@@ -10,7 +10,7 @@ import type { CallScope } from './call-scope.js';
 import { type ClientError, refusal } from './client-error.js';
 import { MetadataCache } from './metadata-cache.js';
 import { type OpenCallOptions, OpenCalls } from './open-calls.js';
-import type { ModelFacts } from './request-check.js';
+import { assertInferRequest, assertRequest, type ModelFacts } from './request-check.js';
 import { BinaryHint } from './rest-binary-hint.js';
 import { type CallPolicy, type CallResult, call, deflated, inflated, type RestRequest } from './rest-call.js';
 import { Connections } from './rest-connections.js';
@@ -105,6 +105,7 @@ class RestClient implements InferenceClient {
 
   infer(request: InferRequest, options: CallOptions = {}): Promise<InferAnswer> {
     return this.#open.run(options, async (scope) => {
+      assertInferRequest(request);
       const path = modelPath(request.model, request.version, '/infer');
       const checkedMs = await this.#check(request, scope);
       const encoded = await this.#pack(encodeInferBody(request, this.#encoding), options);
@@ -129,6 +130,7 @@ class RestClient implements InferenceClient {
 
   generate(request: GenerateRequest, options: CallOptions = {}): Promise<{ text: string; budget: Budget }> {
     return this.#open.run(options, async (scope) => {
+      assertRequest(request);
       const path = modelPath(request.model, request.version, '/generate');
       const encoded = await this.#pack({ body: generateBody(request, WITHOUT_PROMPT), headers: JSON_BODY }, options);
       const result = await this.#post(path, encoded, scope, options, this.#policy);
@@ -143,6 +145,7 @@ class RestClient implements InferenceClient {
       scope: () => this.#open.begin(options),
       end: (scope) => this.#open.end(scope),
       send: async (sink, scope) => {
+        assertRequest(request);
         const path = modelPath(request.model, request.version, '/generate_stream');
         // Servers of Triton's vLLM backend send all at once without it.
         const body = generateBody(request, { ...WITHOUT_PROMPT, stream: true });

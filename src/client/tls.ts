@@ -26,6 +26,12 @@ export function pemsOf({ ca, cert, key }: TlsOptions): Pems {
 
 /** Throws a local INVALID_ARGUMENT for what no connection could use. */
 export function checkTls(tls: TlsOptions): void {
+  if (typeof tls !== 'object' || tls === null) throw refusal(`tls is ${tls}, expected true or an object`);
+  for (const name of ['ca', 'cert', 'key'] as const) {
+    const pem: unknown = tls[name];
+    if (pem !== undefined && typeof pem !== 'string' && !(pem instanceof Uint8Array))
+      throw refusal(`tls.${name} is ${pem === null ? 'null' : typeof pem}, expected PEM as a text or bytes`);
+  }
   if ((tls.cert === undefined) !== (tls.key === undefined)) {
     const [there, missing] = tls.key === undefined ? ['cert', 'key'] : ['key', 'cert'];
     throw refusal(`tls has a ${there} but no ${missing}, expected both or none`);

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { ClientError, connect } from '../../src/client/client.js';
 import type { ClientOptions } from '../../src/client/types.js';
 
+const REFUSED = { code: 'INVALID_ARGUMENT', local: true };
 const GRPC: ClientOptions = { protocol: 'grpc', addresses: ['localhost:8001'] };
 
 test('connect gives a client of the protocol asked for, without a server there', async () => {
@@ -50,6 +51,8 @@ test.each<[Partial<Record<keyof ClientOptions, unknown>>, string]>([
   [{ tls: { cert: 'c' } }, 'tls has a cert but no key, expected both or none'],
   [{ tls: { ca: 'authority.pem' } }, 'tls.ca is no PEM, expected what is in the file, not its name'],
   [{ protocol: 'rest', tls: { ca: '' } }, 'tls.ca is no PEM, expected what is in the file, not its name'],
+  [{ tls: { ca: null } }, 'tls.ca is null, expected PEM as a text or bytes'],
+  [{ tls: null }, 'tls is null, expected true or an object'],
   [{ headers: { 'no name': 'x' } }, 'header \'no name\': Metadata key "no name" contains illegal characters'],
 ])('an option that can not be is refused, saying which: %#', (change, message) => {
   let error: unknown;
@@ -59,7 +62,7 @@ test.each<[Partial<Record<keyof ClientOptions, unknown>>, string]>([
     error = thrown;
   }
   expect(error).toBeInstanceOf(ClientError);
-  expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', local: true, message });
+  expect(error).toMatchObject({ ...REFUSED, message });
 });
 
 test.each(['grpc', 'rest'] as const)('over %s, a server that never answers holds back no close', async (protocol) => {
@@ -78,13 +81,43 @@ test.each(['grpc', 'rest'] as const)('over %s, a server that never answers holds
 
 test.each(['grpc', 'rest'] as const)('over %s, an option of a call that can not be is refused', async (protocol) => {
   const client = connect({ protocol, addresses: ['127.0.0.1:1'] });
-  const refused = { code: 'INVALID_ARGUMENT', local: true };
   const calls: [object, string][] = [
     [{ timeoutMs: Number.NaN }, 'timeoutMs is NaN, expected a number of at least 0'],
     [{ timeoutMs: -1 }, 'timeoutMs is -1, expected a number of at least 0'],
+    [{ timeoutMs: '5' }, "timeoutMs is '5', expected a number of at least 0"],
+    [{ timeoutMs: null }, 'timeoutMs is null, expected a number of at least 0'],
     [{ compression: 'br' }, "compression is 'br', expected 'none' or 'gzip'"],
+    [{ signal: 5 }, 'signal is no AbortSignal'],
+    [null as never, 'options is null, expected an object'],
   ];
   for (const [options, message] of calls)
-    await expect(client.isLive(options)).rejects.toMatchObject({ ...refused, message });
+    await expect(client.isLive(options)).rejects.toMatchObject({ ...REFUSED, message });
   await client.close();
 });
+
+test.each([
+  ['grpc', true],
+  ['grpc', false],
+  ['rest', true],
+  ['rest', false],
+] as const)('over %s, checked %s, what is no request is refused and not sent', async (protocol, checkRequests) => {
+  const client = connect({ protocol, addresses: ['127.0.0.1:1'], checkRequests });
+  const none = 'the request has no inputs, expected an array of tensors';
+  const requests: [unknown, string][] = [
+    [undefined, 'the request names no model'],
+    [{ inputs: [] }, 'the request names no model'],
+    [{ model: 'm' }, none],
+    [{ model: 'm', inputs: { x: [1] } }, none],
+    [{ model: 'm', inputs: [null] }, 'an input has no name'],
+  ];
+  for (const [request, message] of requests)
+    await expect(client.infer(request as never)).rejects.toMatchObject({ ...REFUSED, message });
+  const texts = [() => client.generate(undefined as never), () => readAll(client.generateStream(null as never))];
+  for (const ask of texts)
+    await expect(ask()).rejects.toMatchObject({ ...REFUSED, message: 'the request names no model' });
+  await client.close();
+});
+
+async function readAll(stream: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of stream);
+}
