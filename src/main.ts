@@ -5,7 +5,7 @@
  * Called by people and containers as `node dist/main.js`. Nothing starts before the options are right: `--help` and `--version` end
  * with 0, anything wrong with one line on stderr and 1. Only `serving-node.ts` is imported at once: it says in plain words what an
  * older Node would otherwise say in a syntax error. Must not serve: that is `server.ts`, in a process of its own. `tensorwire bench`
- * launches nothing: it asks a server that is there.
+ * launches nothing: it asks a server that is there, and ends as `bench/command.ts` says.
  */
 
 import { availableParallelism } from 'node:os';

@@ -95,6 +95,7 @@ test.each([
   [`${BOTH} --sizes 0`, 'option --sizes: "0" is not a number above 0'],
   [`${BOTH} --concurrency 1.5`, 'option --concurrency: "1.5" is not a whole number above 0'],
   [`${BOTH} --sizes 2,1e9`, 'option --sizes: "1e9" is more than 262144'],
+  [`${BOTH} --timeout 3000000`, 'option --timeout: "3000000" is more than 86400'],
   [`${BOTH} --concurrency 100000000`, 'option --concurrency: "100000000" is more than 10000'],
   [`${BOTH} --rounds -1`, 'option --rounds: "-1" is not a number above 0'],
   [`${BOTH} --input /no/such`, 'option --input: ENOENT'],
