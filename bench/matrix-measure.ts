@@ -4,14 +4,18 @@
  * Used by `matrix.ts`. Owns the order, in which what matters most comes first, and what is told meanwhile.
  */
 
+import { BenchError } from '../src/bench/bench-error.js';
 import { loadName, payloadName } from '../src/bench/cell-result.js';
 import { startLoad } from '../src/bench/load.js';
 import type { LoadTarget } from '../src/bench/load-types.js';
 import type { ProgressLine } from '../src/bench/progress-line.js';
 import type { CellResult } from '../src/bench/results.js';
-import { type CellSpec, type Progress, runCells } from '../src/bench/run-cells.js';
+import { type CellSpec, type CutShort, type Progress, runCells } from '../src/bench/run-cells.js';
 import { leftOutNote } from './left-out.js';
 import { closedCells, type MatrixPlan, openCells, openCount } from './matrix-cells.js';
+
+/** The server is ours and its models are loaded: one that answers nothing for so long never will. */
+const SILENCE_MS = 30_000;
 
 export interface MatrixSurroundings {
   readonly target: LoadTarget;
@@ -31,11 +35,13 @@ export interface MeasuredCells {
   readonly cells: readonly CellResult[];
   /** How many were asked for. */
   readonly total: number;
+  /** Why it ended before all were measured, with the cell: a server that has died or answers nothing. */
+  readonly failure?: string;
 }
 
 export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroundings): Promise<MeasuredCells> {
   const { target, serverCpuUs, cpus, progress, runBegan, signal } = surroundings;
-  const runner = await startLoad(target, { processes: 1, ...(cpus && { cpus }) });
+  const runner = await startLoad(target, { processes: 1, silenceMs: SILENCE_MS, ...(cpus && { cpus }) });
   // Whoever waits for a client process hears that it has ended.
   const end = (): void => void runner.close();
   signal.addEventListener('abort', end);
@@ -49,24 +55,37 @@ export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroun
     told.add(note);
   };
   let done = 0;
+  let failure: string | undefined;
   const leftOut: string[] = [];
   const show = ({ done: ofPart, what }: Progress): void => {
     const seconds = (performance.now() - began) / 1000;
     const all = done + ofPart;
     progress.show({ done: all, total, what, secondsLeft: all === 0 ? undefined : (seconds / all) * (total - all) });
   };
+  const onCutShort = ({ reason }: CutShort): void => {
+    failure = reason;
+  };
   const measure = async (cells: readonly CellSpec[]): Promise<CellResult[]> => {
     const results: CellResult[] = [];
     for (const part of partsOf(cells)) {
-      if (signal.aborted) break;
+      if (signal.aborted || failure !== undefined) break;
       if (performance.now() - runBegan > plan.beginWithinMs.cells) leftOut.push(partName(part));
       else {
         const { rounds, msPerRound } = plan;
-        const options = { rounds, warmUpRounds: 1, msPerRound, serverCpuUs, onNote: tell, onProgress: show };
+        const options = {
+          rounds,
+          warmUpRounds: 1,
+          msPerRound,
+          serverCpuUs,
+          onNote: tell,
+          onProgress: show,
+          onCutShort,
+        };
         try {
           results.push(...(await runCells(runner, part, options)));
         } catch (error) {
-          if (!signal.aborted) throw error;
+          if (!signal.aborted && !(error instanceof BenchError)) throw error;
+          failure = (error as Error).message;
         }
       }
       done += part.length;
@@ -75,6 +94,7 @@ export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroun
   };
   try {
     const first = await measure(closed);
+    if (failure !== undefined) return { cells: first, total, failure };
     const open = openCells(plan, first);
     const withRate = new Set(open.map(({ payload }) => payloadName(payload)));
     const without = new Set(closed.map(({ payload }) => payloadName(payload)).filter((name) => !withRate.has(name)));
@@ -83,7 +103,7 @@ export async function measureCells(plan: MatrixPlan, surroundings: MatrixSurroun
     }
     const results = [...first, ...(await measure(open))];
     if (leftOut.length > 0) tell(leftOutNote('cells', leftOut));
-    return { cells: results, total };
+    return { cells: results, total, ...(failure !== undefined && { failure }) };
   } finally {
     signal.removeEventListener('abort', end);
     await runner.close();

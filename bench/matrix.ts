@@ -3,7 +3,7 @@
  *
  * What `npm run bench` does when no other bench is named. The server runs in its own process with its real defaults, on cores of its own
  * where there are enough. Ends in a table, a verdict and files: `results.json`, `report.md`, plots; so does a run that is
- * interrupted, with what it has.
+ * interrupted or loses its server, with what it has.
  */
 import { cpSync } from 'node:fs';
 import { join, relative } from 'node:path';
@@ -26,9 +26,11 @@ import { measureCells } from './matrix-measure.js';
 import { writeMatrixModels } from './matrix-models.js';
 import { startTensorwire, workDirectory } from './peer.js';
 import { cpuTime } from './process-cpu.js';
-import { type Bench, type BenchOptions, type Figures, say } from './result.js';
+import { type Bench, BenchError, type BenchOptions, type Figures, say } from './result.js';
 
 const STREAM_MODEL = 'stories';
+/** Of what the server printed, for whoever wants to know why it has died. */
+const LAST_LINES = 5;
 
 export const matrix: Bench = {
   name: 'matrix',
@@ -42,25 +44,29 @@ async function run({ quick, out = 'bench-results', signal }: BenchOptions): Prom
   // Before half an hour of work that could not be kept.
   makeOutputDirectory(out);
   const began = performance.now();
-  const { measured, total } = await measureMatrix(quick, signal);
+  const { measured, total, failure } = await measureMatrix(quick, signal);
   if (signal.aborted && measured.cells.length === 0) {
     say('interrupted before anything was measured');
     return {};
   }
+  if (failure !== undefined && measured.cells.length === 0) throw new BenchError(failure);
   const notes = [...measured.notes];
   const experiments = await runExperiments({
     quick,
+    // They have servers of their own, but the figures are to be from one run.
+    ...(failure !== undefined && { names: [] }),
     beginUntilMs: began + matrixPlan(quick).beginWithinMs.experiments,
     onNote: (note) => notes.push(note),
     signal,
   });
   const { cells, streams } = measured;
-  const cutShort = `interrupted, ${cells.length} of ${total} cells measured, ${streams.length} ways of streaming, ${experiments.length} of ${EXPERIMENT_NAMES.length} experiments`;
+  const done = `${cells.length} of ${total} cells measured, ${streams.length} ways of streaming, ${experiments.length} of ${EXPERIMENT_NAMES.length} experiments`;
+  const cutShort = signal.aborted ? `interrupted, ${done}` : failure === undefined ? undefined : `${done}; ${failure}`;
   const results: BenchResults = {
     ...measured,
     experiments: [...measured.experiments, ...experiments],
     seconds: (performance.now() - began) / 1000,
-    ...(signal.aborted && { cutShort }),
+    ...(cutShort !== undefined && { cutShort }),
     notes,
   };
   const width = process.stdout.columns || 120;
@@ -68,7 +74,8 @@ async function run({ quick, out = 'bench-results', signal }: BenchOptions): Prom
   say(`\n${verdictText(verdict(results), { width })}\n`);
   const [report] = writeReportFiles(out, results);
   say(`report: ${relative(process.cwd(), report!) || report}`);
-  if (results.cutShort !== undefined) process.stderr.write(`bench: ended early: ${results.cutShort}\n`);
+  if (failure !== undefined && !signal.aborted) throw new BenchError(`ended early: ${cutShort}`);
+  if (cutShort !== undefined) process.stderr.write(`bench: ended early: ${cutShort}\n`);
   return matrixFigures(results);
 }
 
@@ -76,6 +83,8 @@ interface MeasuredMatrix {
   readonly measured: BenchResults;
   /** Cells that were asked for. */
   readonly total: number;
+  /** Why it ended before all of them, and what the server printed last. */
+  readonly failure?: string;
 }
 
 /** Starts the server, measures everything, stops it. */
@@ -92,6 +101,7 @@ async function measureMatrix(quick: boolean, signal: AbortSignal): Promise<Measu
   const http = `http://127.0.0.1:${own.httpPort}`;
   const serverCpuUs = () => cpuTime(pid).totalUs;
   const progress = new ProgressLine(process.stderr);
+  let stopped: Promise<void> | undefined;
   try {
     const notes: string[] = [
       'The server compresses no reply over gRPC, since grpc-js takes compressed requests but sends none: +gzip is the request alone there, and request and answer over REST.',
@@ -99,7 +109,7 @@ async function measureMatrix(quick: boolean, signal: AbortSignal): Promise<Measu
     ];
     const { name, version } = (await (await fetch(`${http}/v2`)).json()) as { name: string; version: string };
     const target = { grpc: { address: grpc }, http: { url: http } };
-    const { cells, total } = await measureCells(plan, {
+    const { cells, total, ...end } = await measureCells(plan, {
       target,
       serverCpuUs,
       cpus: canPin() ? load : undefined,
@@ -108,11 +118,13 @@ async function measureMatrix(quick: boolean, signal: AbortSignal): Promise<Measu
       progress,
       signal,
     });
+    let { failure } = end;
+    const isOver = (): boolean => signal.aborted || failure !== undefined;
     const isTime = (part: 'streams' | 'independent'): boolean =>
-      !signal.aborted && performance.now() - began < plan.beginWithinMs[part];
-    // What an interrupted run lacks is told once, for all of it.
+      !isOver() && performance.now() - began < plan.beginWithinMs[part];
+    // What a run lacks that ended early is told once, for all of it.
     const leaveOut = (part: string): void => {
-      if (!signal.aborted) notes.push(leftOutNote('parts', [part]));
+      if (!isOver()) notes.push(leftOutNote('parts', [part]));
     };
     let streams: readonly StreamResult[] = [];
     if (isTime('streams')) {
@@ -125,12 +137,19 @@ async function measureMatrix(quick: boolean, signal: AbortSignal): Promise<Measu
         onProgress: (share, way) => progress.show(streamProgress(share, way)),
         onNote: (note) => notes.push(note),
         signal,
-        onCutShort: ({ done, total: rounds, reason }) =>
+        onCutShort: ({ done, total: rounds, reason }) => {
           notes.push(
             `The token streams ended after ${done} of ${rounds} rounds: ${signal.aborted ? 'interrupted' : reason}.`,
-          ),
+          );
+          failure = reason;
+        },
       };
-      streams = await pinnedTo(load, () => unlessInterrupted(signal, runStreams(streamOptions), []));
+      try {
+        streams = await pinnedTo(load, () => runStreams(streamOptions));
+      } catch (error) {
+        if (!signal.aborted && !(error instanceof BenchError)) throw error;
+        failure = (error as Error).message;
+      }
     } else leaveOut('the token streams');
     let independent: IndependentChecks = { experiments: [], notes: [] };
     if (isTime('independent')) {
@@ -152,11 +171,21 @@ async function measureMatrix(quick: boolean, signal: AbortSignal): Promise<Measu
       experiments: independent.experiments,
       notes: [...notes, ...independent.notes],
     };
-    return { measured, total };
+    if (failure === undefined) return { measured, total };
+    // Behind its end nothing of what it printed is missing.
+    stopped = stop().catch((error: Error) => void process.stderr.write(`bench: ${error.message}\n`));
+    await stopped;
+    return { measured, total, failure: `${failure}${lastWords(own.stderr)}` };
   } finally {
     progress.end();
-    await stop();
+    await (stopped ?? stop());
   }
+}
+
+/** Behind a sentence on a server that has failed. */
+function lastWords(stderr: string): string {
+  const lines = stderr.trimEnd().split('\n').slice(-LAST_LINES);
+  return lines.join('') === '' ? '; the server printed nothing' : `; the server printed last: ${lines.join(' | ')}`;
 }
 
 /** What comes of `work`, or `otherwise` where it failed because it was told to stop. */

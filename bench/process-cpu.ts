@@ -4,7 +4,7 @@
  * Used by the benches with the pid of the process that serves, which for tensorwire is the launcher's child. Reads /proc only, so
  * it costs the process nothing; Linux alone has it.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { BenchError } from './result.js';
 
 export interface CpuTime {
@@ -14,8 +14,20 @@ export interface CpuTime {
   readonly mainUs: number;
 }
 
-/** CPU time since the process started. Threads that have ended are not in it: measure while none does. */
+/**
+ * CPU time since the process started. Threads that have ended are not in it: measure while none does. Throws BenchError when the process
+ * has ended.
+ */
 export function cpuTime(pid: number): CpuTime {
+  try {
+    return cpuTimeOfThreads(pid);
+  } catch (error) {
+    if (existsSync(`/proc/${pid}/task`)) throw error;
+    throw new BenchError(`process ${pid} has ended`);
+  }
+}
+
+function cpuTimeOfThreads(pid: number): CpuTime {
   let totalUs = 0;
   let mainUs = 0;
   for (const thread of readdirSync(`/proc/${pid}/task`)) {

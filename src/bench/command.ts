@@ -131,7 +131,7 @@ async function measureCells(
   { options, server, notes, progress, signal, onCutShort }: Surroundings,
 ): Promise<CellResult[]> {
   const { target, processes, loads, rounds, msPerRound, timeoutMs } = options;
-  const runner = await startLoad(target, { processes, probeMs: timeoutMs });
+  const runner = await startLoad(target, { processes, silenceMs: timeoutMs });
   // Whoever waits for a client process hears that it has ended.
   const end = (): void => void runner.close();
   signal.addEventListener('abort', end);

@@ -4,6 +4,7 @@
  *   probe   --> probed
  *   prepare --> ready, then go --> measured         (connections stand, the code is warm; all processes go at once)
  *                                                    failed in place of any answer
+ *                                                    alive before any answer, while the server sends bytes
  */
 import type { LoadOptions, LoadTarget, Payload, Probe } from './load-types.js';
 import type { Recorded } from './recorder.js';
@@ -48,5 +49,6 @@ export type Reply =
   | { readonly kind: 'probed'; readonly probe: Probe }
   | { readonly kind: 'ready' }
   | { readonly kind: 'measured'; readonly measured: Measured }
+  | { readonly kind: 'alive' }
   /** `isExpected`: a matter of the server or of what was asked, in words for whoever runs the bench. */
   | { readonly kind: 'failed'; readonly message: string; readonly isExpected: boolean };

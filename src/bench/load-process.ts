@@ -85,6 +85,7 @@ async function prepare(order: Prepare): Promise<Prepared> {
   const { load, grpcConnections, httpConnections } = order;
   const callers = load.kind === 'closed' ? load.concurrency : httpConnections;
   const transport = await open(order, Math.min(callers, grpcConnections), Math.min(callers, httpConnections));
+  const hushed = tellWhileBytesCome(transport);
   try {
     const asked = asking(order);
     const { answer } = await callOnce(transport, asked, Math.min(callers, LEAD_IN_CALLS));
@@ -93,6 +94,8 @@ async function prepare(order: Prepare): Promise<Prepared> {
   } catch (error) {
     await transport.close();
     throw error;
+  } finally {
+    hushed();
   }
 }
 
@@ -106,6 +109,7 @@ function numericBytes(outputs: readonly OutputTensor[]): number | undefined {
 
 async function measure(context: LoadContext, { load }: Prepare): Promise<Measured> {
   const { transport } = context;
+  const hushed = tellWhileBytesCome(transport);
   try {
     const before = transport.wireBytes();
     const cpuBefore = process.cpuUsage();
@@ -121,8 +125,23 @@ async function measure(context: LoadContext, { load }: Prepare): Promise<Measure
       cpuUs: cpu.user + cpu.system - cpuBefore.user - cpuBefore.system,
     };
   } finally {
+    hushed();
     await transport.close();
   }
+}
+
+/** Seldom enough to cost the load nothing, and several times in the shortest patience that is of use. */
+const ALIVE_MS = 250;
+
+/** The parent ends a process whose server is silent, and only it knows for how long that may be. Returns what stops it. */
+function tellWhileBytesCome(transport: Transport): () => void {
+  let { received } = transport.wireBytes();
+  const timer = setInterval(() => {
+    const now = transport.wireBytes().received;
+    if (now !== received) reply({ kind: 'alive' });
+    received = now;
+  }, ALIVE_MS);
+  return () => clearInterval(timer);
 }
 
 function open({ target, arm, payload }: Ask, grpcConnections: number, httpConnections: number): Promise<Transport> {

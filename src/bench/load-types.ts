@@ -27,8 +27,8 @@ export interface LoadTarget {
 export interface LoadOptions {
   /** Client processes that share every load; at least 1. */
   readonly processes: number;
-  /** The longest wait for the answer to a probe; default two minutes, as servers may load a model first. */
-  readonly probeMs?: number;
+  /** The longest silence of a server that owes an answer; default two minutes, as servers may load a model first. */
+  readonly silenceMs?: number;
   /** CPUs that they are pinned to in turns (`taskset`); left out = anywhere. */
   readonly cpus?: readonly number[];
   /** Connections of each process: gRPC's callers share `grpcConnections` (default 1), REST's have one each up to `httpConnections` (default 64). */

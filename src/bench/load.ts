@@ -19,17 +19,15 @@ import type {
 import { mergeMeasured } from './merge-measured.js';
 import type { ArmSpec, Load } from './results.js';
 
-/** An order may take this much longer than what it says itself: servers may load a model first. */
+/** How long a server may be silent where nobody says: it may load a model first. */
 const PATIENCE_MS = 120_000;
-/** How much longer than planned a load may take to be answered. */
-const PATIENCE_FACTOR = 10;
 
 const DEFAULT_GRPC_CONNECTIONS = 1;
 const DEFAULT_HTTP_CONNECTIONS = 64;
 
 /** Starts the processes. They end with `close`, and with this process. */
 export async function startLoad(target: LoadTarget, options: LoadOptions): Promise<LoadRunner> {
-  const { processes, cpus, grpcConnections, httpConnections, probeMs = PATIENCE_MS } = options;
+  const { processes, cpus, grpcConnections, httpConnections, silenceMs = PATIENCE_MS } = options;
   if (!Number.isInteger(processes) || processes < 1) throw new BenchError(`${processes} client processes: at least 1`);
   const peers = Array.from({ length: processes }, (_, index) => new Peer(cpus?.[index % cpus.length]));
   const connections = {
@@ -38,7 +36,7 @@ export async function startLoad(target: LoadTarget, options: LoadOptions): Promi
   };
 
   async function probe(payload: Payload, arm: ArmSpec): Promise<Probe> {
-    const reply = await peers[0]!.ask({ kind: 'probe', target, payload, arm }, 'probed', probeMs);
+    const reply = await peers[0]!.ask({ kind: 'probe', target, payload, arm }, 'probed', silenceMs);
     return reply.probe;
   }
 
@@ -52,12 +50,12 @@ export async function startLoad(target: LoadTarget, options: LoadOptions): Promi
     const parts = splitLoad(load, processes, ms).map((part, index) => ({ part, peer: peers[index]! }));
     await settled(
       parts.map(({ part, peer }) =>
-        peer.ask({ kind: 'prepare', target, payload, arm, load: part, ...connections }, 'ready', PATIENCE_MS),
+        peer.ask({ kind: 'prepare', target, payload, arm, load: part, ...connections }, 'ready', silenceMs),
       ),
     );
     const cpuBefore = serverCpuUs?.();
-    const patience = PATIENCE_FACTOR * ms + PATIENCE_MS;
-    const replies = await settled(parts.map(({ peer }) => peer.ask({ kind: 'go' }, 'measured', patience)));
+    // Open loads have pauses.
+    const replies = await settled(parts.map(({ peer }) => peer.ask({ kind: 'go' }, 'measured', silenceMs + ms)));
     const serverUs = cpuBefore === undefined ? null : serverCpuUs!() - cpuBefore;
     const measured: Measured[] = replies.map((reply) => reply.measured);
     return mergeMeasured(measured, serverUs);
@@ -99,7 +97,7 @@ export function splitLoad(load: Load, processes: number, ms: number): ProcessLoa
 class Peer {
   readonly #child: ChildProcess;
   readonly #exited: Promise<void>;
-  #waiting: { resolve(reply: Reply): void; reject(error: Error): void } | undefined;
+  #waiting: { resolve(reply: Reply): void; reject(error: Error): void; alive(): void } | undefined;
   #ended: Error | undefined;
 
   constructor(cpu: number | undefined) {
@@ -121,12 +119,16 @@ class Peer {
     });
     this.#child.on('message', (reply: Reply) => {
       const waiting = this.#waiting;
+      if (reply.kind === 'alive') {
+        waiting?.alive();
+        return;
+      }
       this.#waiting = undefined;
       waiting?.resolve(reply);
     });
   }
 
-  /** Sends `order`; resolves with a reply of `kind`, else throws. One at a time. */
+  /** Sends `order`; resolves with a reply of `kind`, else throws, also when the server is silent for `patienceMs`. One at a time. */
   async ask<Kind extends Reply['kind']>(
     order: Order,
     kind: Kind,
@@ -146,7 +148,7 @@ class Peer {
           clearTimeout(timer);
           then(value);
         };
-      this.#waiting = { resolve: settle(resolve), reject: settle(reject) };
+      this.#waiting = { resolve: settle(resolve), reject: settle(reject), alive: () => void timer.refresh() };
       this.#child.send(order);
     });
     if (reply.kind === 'failed') throw reply.isExpected ? new BenchError(reply.message) : new Error(reply.message);

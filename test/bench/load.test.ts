@@ -57,6 +57,30 @@ describe('an open load', () => {
   });
 });
 
+test('a server that falls silent under load is told as such', async () => {
+  const load = await against((response, index) => void (index === 0 && response.end(ANSWER)), { silenceMs: 3000 });
+  const round = load.measure(PAYLOAD, JSON_ARM, { kind: 'closed', concurrency: 1 }, 10);
+  await expect(round).rejects.toThrow(/^the server gave no answer within 3(\.01)? s$/);
+});
+
+test('a server that answers slowly, but does, is waited for', async () => {
+  // Each within the limit, all together far beyond it.
+  const answers: (() => void)[] = [];
+  const next = (): void => {
+    answers.shift()?.();
+    if (answers.length > 0) setTimeout(next, 300);
+  };
+  const load = await against(
+    (response) => {
+      if (answers.push(() => response.end(ANSWER)) === 1) setTimeout(next, 300);
+    },
+    { silenceMs: 4000 },
+  );
+  const round = await load.measure(PAYLOAD, JSON_ARM, { kind: 'closed', concurrency: 12 }, 10);
+  expect(round.failures).toBe(0);
+  expect(round.requests).toBeGreaterThanOrEqual(12);
+});
+
 /** Answers one request after another, each `serviceMs` after the one before: what a single thread that computes does to its callers. */
 function oneAfterAnother(serviceMs: number): Parameters<typeof startOddServer>[0] {
   let tail = Promise.resolve();
