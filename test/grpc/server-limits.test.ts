@@ -16,7 +16,6 @@ import {
   readReply,
   startFrontEnd,
 } from './front-end.js';
-import { until } from './streams.js';
 import { contents, delimited, input, varint } from './wire.js';
 
 const MIB = 1024 * 1024;
@@ -258,21 +257,20 @@ test('a lost connection cancels all its calls', async () => {
   expect(front.budget.used).toBe(0);
 });
 
-/** When the server has closed a bare TCP connection; what it sent is thrown away. */
-function closedByServer(port: number, bytes: Buffer): Promise<void> {
-  const socket = connectTcp(port, '127.0.0.1', () => socket.write(bytes));
-  socket.on('error', () => {}).resume();
-  return new Promise((resolve) => socket.on('close', () => resolve()));
+/** Sends `bytes` on a bare TCP connection, and then says when the server has closed it; what it sends is thrown away. */
+async function bareConnection(port: number, bytes: Buffer): Promise<{ readonly closed: Promise<void> }> {
+  const socket = connectTcp(port, '127.0.0.1');
+  const closed = new Promise<void>((resolve) => socket.on('error', () => {}).on('close', () => resolve()));
+  await new Promise((resolve) => socket.resume().write(bytes, resolve));
+  return { closed };
 }
 
-/** The same of a server whose patience is over whenever this looks. A connection that has greeted before is past it. */
-async function closedByPatience(port: number, bytes: Buffer): Promise<void> {
-  let isClosed = false;
-  void closedByServer(port, bytes).then(() => (isClosed = true));
-  await until(() => {
-    vi.advanceTimersByTime(CONNECT_MS);
-    return isClosed;
-  });
+/** The server's patience with such a connection is over once it has it, and no later; `raw` has greeted by then. */
+async function closedByPatience({ port }: FrontEnd, raw: RawConnection, bytes: Buffer): Promise<void> {
+  const { closed } = await bareConnection(port, bytes);
+  expect(await isLive(raw)).toBe(true);
+  vi.advanceTimersByTime(CONNECT_MS);
+  await closed;
 }
 
 const CONNECT_MS = 50;
@@ -288,16 +286,14 @@ test.each([
 ])('a connection that %s is closed', async (_, bytes) => {
   holdTimers();
   const { front, raw } = await start({ connectTimeoutMs: CONNECT_MS });
-  expect(await isLive(raw)).toBe(true);
-  await closedByPatience(front.port, bytes);
+  await closedByPatience(front, raw, bytes);
   expect(await isLive(raw)).toBe(true);
 });
 
 test('a connection that has greeted may stay idle', async () => {
   holdTimers();
   const { front, raw } = await start({ connectTimeoutMs: CONNECT_MS });
-  expect(await isLive(raw)).toBe(true);
-  await closedByPatience(front.port, Buffer.alloc(0));
+  await closedByPatience(front, raw, Buffer.alloc(0));
   expect(raw.session.destroyed).toBe(false);
   expect(await isLive(raw)).toBe(true);
 });
@@ -315,7 +311,7 @@ test('drain finishes what is accepted, takes nothing new, then resolves', async 
     drained = true;
   });
   await goaway;
-  await closedByServer(front.port, Buffer.alloc(0));
+  await (await bareConnection(front.port, Buffer.alloc(0))).closed;
   expect(drained).toBe(false);
   front.engine.release();
   expect((await reply).headers['grpc-status']).toBe('0');
