@@ -35,9 +35,10 @@ const USAGE = 2;
  */
 export async function benchCommand(argv: readonly string[], signal: AbortSignal): Promise<number> {
   const progress = new ProgressLine(process.stderr);
+  let results: BenchResults | undefined;
   try {
     const options = parseCommandOptions(argv);
-    const results = await measure(options, progress, signal);
+    results = await measure(options, progress, signal);
     progress.end();
     report({ ...results, command: commandText(argv) }, options);
     if (results.cutShort === undefined) return 0;
@@ -45,7 +46,7 @@ export async function benchCommand(argv: readonly string[], signal: AbortSignal)
     return signal.aborted ? INTERRUPTED : 1;
   } catch (error) {
     progress.end();
-    if (signal.aborted) {
+    if (signal.aborted && results === undefined) {
       process.stderr.write('tensorwire bench: interrupted before anything was measured\n');
       return INTERRUPTED;
     }

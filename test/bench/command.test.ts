@@ -1,6 +1,6 @@
 /** `tensorwire bench` as users run it, against a real server: what it prints, writes and says when it can't. */
 import { type ChildProcess, execFile } from 'node:child_process';
-import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -263,6 +263,23 @@ test('Ctrl-C ends all processes and leaves what was measured', async () => {
   expect(stderr).toContain('tensorwire bench: ended early: interrupted, 1 of 2 cells measured\n');
   expect(readFileSync(join(files, 'report.md'), 'utf8')).toContain('ended early: interrupted, 1 of 2 cells measured');
   expect((JSON.parse(readFileSync(join(files, 'results.json'), 'utf8')) as BenchResults).cutShort).toBe(cutShort);
+});
+
+test('Ctrl-C hides no error of the files that are to hold what was measured', async () => {
+  const files = join(temporaryDirectory(), 'reports');
+  let child: ChildProcess | undefined;
+  const small = await smallServer(() => {
+    rmSync(files, { recursive: true });
+    writeFileSync(files, '');
+    child!.kill('SIGINT');
+  });
+  const { code, stdout, stderr } = await new Promise<Ended>((resolve) => {
+    child = startBench(['--http', small.url, ...TWO_LOADS, '--out', files], resolve);
+  });
+  await small.close();
+  expect(code).toBe(2);
+  expect((JSON.parse(stdout) as BenchResults).cells).toHaveLength(1);
+  expect(stderr).toContain(`tensorwire bench: the output directory ${files} can't be written: `);
 });
 
 test('a server that goes away leaves what was measured', async () => {
