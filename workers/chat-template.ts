@@ -6,10 +6,11 @@
  * Owns the parsed template, and what was found out about it.
  */
 import { createContext, Script } from 'node:vm';
-import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
+import { Environment, parse, tokenize } from '@huggingface/jinja';
 import { invalid, printable } from '#src/base/errors';
 import { CALL_PROBE, hasCalls, showsNoObject, withTextArguments } from './chat-template-calls.js';
 import { formatDate } from './chat-template-date.js';
+import { TemplateInterpreter, withPrints } from './chat-template-interpreter.js';
 import { wantsParts, withParts } from './chat-template-parts.js';
 
 /** Names for the template, as JSON has them: `messages`, `add_generation_prompt`, `tools`, ... */
@@ -40,7 +41,7 @@ export class ChatTemplate {
   constructor(source: string, options: ChatTemplateOptions) {
     this.#options = options;
     try {
-      this.#program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
+      this.#program = withPrints(parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true })));
     } catch (error) {
       throw invalid(`chat_template can't be used: ${printable(messageOf(error), 200)}`);
     }
@@ -88,7 +89,7 @@ export class ChatTemplate {
       environment.variables.delete(name);
       environment.set(name, value);
     }
-    const { value } = new Interpreter(environment).run(this.#program);
+    const { value } = new TemplateInterpreter(environment).run(this.#program);
     return String(value);
   }
 }

@@ -35,6 +35,24 @@ describe.each(chats)('the template of $name', ({ template, results }) => {
   });
 });
 
+/** What printed.py writes. */
+const [values, ...printed] = readFileSync(join(import.meta.dirname, '../fixtures/chat/printed.jsonl'), 'utf8')
+  .trimEnd()
+  .split('\n')
+  .map((line) => JSON.parse(line)) as [TemplateNames, ...{ readonly template: string; readonly text: string }[]];
+
+test.each(printed)('$template prints what it prints in Python', ({ template, text }) => {
+  expect(render(template, values)).toBe(text);
+});
+
+test('a test or filter that is not known is told, and what is no list', () => {
+  const failed = 'the chat template failed: ';
+  expect(() => render("{{ [1] | reject('prime') }}")).toThrow(`${failed}Unknown test: prime`);
+  expect(() => render("{{ [1] | select('divisibleby', 3) }}")).toThrow(`${failed}Unknown test: divisibleby`);
+  expect(() => render("{{ ['a'] | map('rot13') }}")).toThrow(`${failed}Unknown StringValue filter: rot13`);
+  expect(() => render('{{ 1 | list }}')).toThrow(`${failed}Cannot apply filter "list" to type: IntegerValue`);
+});
+
 test('the words of raise_exception are given, made printable', () => {
   const template = "{{ raise_exception('roles must\n' + what) }}";
   expect(() => render(template, { what: 'alternate\u0007' })).toThrow(
@@ -197,5 +215,5 @@ test('dates are written as Python writes them', () => {
     ],
   ]);
   expect(formatDate(dates[0]!, '%Q %')).toBe('%Q %');
-  expect(render('{{ strftime_now("%Y")|int > 2000 }}')).toBe('true');
+  expect(render('{{ strftime_now("%Y")|int > 2000 }}')).toBe('True');
 });
