@@ -79,7 +79,13 @@ export function connect(
     v1: packages.inference.v1.InferenceService,
     health: packages.grpc.health.v1.Health,
   }[service];
-  return new Service(`127.0.0.1:${port}`, channelCredentials, { 'grpc.use_local_subchannel_pool': 1, ...options });
+  // grpc-js asks for the certificate of what it connects to, which may be no address from Node 26 on.
+  const byName = channelCredentials._isSecure() ? { 'grpc.ssl_target_name_override': 'localhost' } : {};
+  return new Service(`127.0.0.1:${port}`, channelCredentials, {
+    'grpc.use_local_subchannel_pool': 1,
+    ...byName,
+    ...options,
+  });
 }
 
 export interface Outcome {
