@@ -4,7 +4,7 @@
  *   probe   --> probed
  *   prepare --> ready, then go --> measured         (connections stand, the code is warm; all processes go at once)
  *                                                    failed in place of any answer
- *                                                    alive before any answer, while the server sends bytes
+ *                                                    alive at the start, and before any answer while the server sends bytes
  */
 import type { LoadOptions, LoadTarget, Payload, Probe } from './load-types.js';
 import type { Recorded } from './recorder.js';

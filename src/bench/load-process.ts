@@ -42,6 +42,7 @@ process.on('message', (order: Order) => {
 process.on('SIGINT', () => undefined);
 // The parent is gone, or done with us.
 process.once('disconnect', () => process.exit());
+reply({ kind: 'alive' });
 
 function reply(message: Reply): void {
   process.send!(message);

@@ -4,6 +4,7 @@
  * Used by `npm run bench` and `tensorwire bench`. Owns the processes, and ends them; must not talk to a server itself.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { BenchError, SilenceError } from './bench-error.js';
 import { compiledFile } from './compiled-file.js';
 import type { Measured, Order, ProcessLoad, Reply } from './load-messages.js';
@@ -97,6 +98,8 @@ export function splitLoad(load: Load, processes: number, ms: number): ProcessLoa
 class Peer {
   readonly #child: ChildProcess;
   readonly #exited: Promise<void>;
+  /** It listens, or has ended: what it takes to start is no silence of the server. */
+  readonly #started: Promise<unknown>;
   #waiting: { resolve(reply: Reply): void; reject(error: Error): void; alive(): void } | undefined;
   #ended: Error | undefined;
 
@@ -117,6 +120,7 @@ class Peer {
       );
       this.#child.once('exit', (code, signal) => end(signal ?? `status ${code}`));
     });
+    this.#started = Promise.race([this.#exited, once(this.#child, 'message')]);
     this.#child.on('message', (reply: Reply) => {
       const waiting = this.#waiting;
       if (reply.kind === 'alive') {
@@ -134,6 +138,7 @@ class Peer {
     kind: Kind,
     patienceMs: number,
   ): Promise<Extract<Reply, { kind: Kind }>> {
+    await this.#started;
     if (this.#ended) throw this.#ended;
     const reply = await new Promise<Reply>((resolve, reject) => {
       const timer = setTimeout(() => {

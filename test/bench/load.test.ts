@@ -1,5 +1,5 @@
 import { gzipSync } from 'node:zlib';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { BenchError } from '../../src/bench/bench-error.js';
 import { splitLoad, startLoad } from '../../src/bench/load.js';
 import type { LoadOptions, LoadRunner } from '../../src/bench/load-types.js';
@@ -61,6 +61,14 @@ test('a server that falls silent under load is told as such', async () => {
   const load = await against((response, index) => void (index === 0 && response.end(ANSWER)), { silenceMs: 3000 });
   const round = load.measure(PAYLOAD, JSON_ARM, { kind: 'closed', concurrency: 1 }, 10);
   await expect(round).rejects.toThrow(/^the server gave no answer within 3(\.01)? s$/);
+});
+
+test('the time that a client process takes to start is no silence of the server', async () => {
+  const slowStart = 'Atomics.wait(new/**/Int32Array(new/**/SharedArrayBuffer(4)),0,0,4000)';
+  vi.stubEnv('NODE_OPTIONS', `--import=data:text/javascript,${slowStart}`);
+  const load = await against((response) => response.end(ANSWER), { silenceMs: 3000 });
+  vi.unstubAllEnvs();
+  await expect(load.probe(PAYLOAD, JSON_ARM)).resolves.toBeDefined();
 });
 
 test('a server that answers slowly, but does, is waited for', async () => {
