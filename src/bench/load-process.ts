@@ -45,7 +45,8 @@ process.once('disconnect', () => process.exit());
 reply({ kind: 'alive' });
 
 function reply(message: Reply): void {
-  process.send!(message);
+  // A parent that is gone can't be told, and 'disconnect' says so.
+  process.send!(message, () => undefined);
 }
 
 async function obey(order: Order): Promise<Reply> {
