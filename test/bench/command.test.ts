@@ -306,18 +306,25 @@ test('a server that never answers is told with the limit, whatever it is asked',
   const silent = await silentModel();
   const { port } = deaf.address() as AddressInfo;
   const line = async (...args: string[]) => {
-    const { code, stderr } = await bench(...args, '--model', 'm', '--timeout', args[1] === silent.url ? '5' : '0.5');
+    const { code, stderr } = await bench(...args, '--model', 'm', '--timeout', '0.5');
     expect(code).toBe(1);
     return stderr;
+  };
+  /** Of a server that answers as to its model: with a longer limit where this machine took too long for that. */
+  const silentLine = async (...args: string[]) => {
+    for (const limit of ['2', '10', '60']) {
+      const { code, stderr } = await bench('--http', silent.url, ...args, '--model', 'm', '--timeout', limit);
+      expect(code).toBe(1);
+      if (!/: no answer within \d+ s/.test(stderr)) return stderr.replace(`within ${limit} s`, 'within the limit');
+    }
+    return 'even its metadata';
   };
   expect(await line('--http', `http://127.0.0.1:${port}`)).toMatch(
     /: no answer within 0.5 s; --timeout waits longer\n$/,
   );
   expect(await line('--grpc', `127.0.0.1:${port}`)).toMatch(/: no answer within 0.5 s; --timeout waits longer\n$/);
-  expect(await line('--http', silent.url)).toContain('m, rest_json: the server gave no answer within 5 s; --timeout');
-  expect(await line('--http', silent.url, '--prompt', 'Once')).toMatch(
-    /of model m: nothing came within 5 s; --timeout/,
-  );
+  expect(await silentLine()).toContain('m, rest_json: the server gave no answer within the limit; --timeout');
+  expect(await silentLine('--prompt', 'Once')).toMatch(/of model m: nothing came within the limit; --timeout/);
   await silent.close();
   deaf.close();
 });
