@@ -52,7 +52,10 @@ function openSession(url: URL, { socket }: CountedSocket): Promise<ClientHttp2Se
       // Past 10 MB of waiting requests Node would refuse the answers' headers: 64 callers of a megabyte each. grpc-js sets the same.
       maxSessionMemory: Number.MAX_SAFE_INTEGER,
     });
-    session.once('error', (error) => reject(new BenchError(`no HTTP/2 at ${url.host}: ${error.message}`)));
+    const refuse = (why: string): void => reject(new BenchError(`no HTTP/2 at ${url.host}: ${why}`));
+    session.once('error', (error) => refuse(error.message));
+    // Without an error where the server closes it in order, as one does that ends.
+    session.once('close', () => refuse('the server closed the connection'));
     session.once('remoteSettings', () => {
       session.setLocalWindowSize(SESSION_WINDOW_BYTES);
       // Its calls say what happened to it.

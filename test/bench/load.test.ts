@@ -1,3 +1,4 @@
+import { type AddressInfo, createServer } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { BenchError } from '../../src/bench/bench-error.js';
@@ -286,6 +287,18 @@ describe('a probe', () => {
     );
     await expect(runner.probe(PAYLOAD, JSON_ARM)).rejects.toThrow(`can't connect to 127.0.0.1:${port}`);
     release();
+  });
+
+  test('fails at once where the server closes the connection that it has just taken, as one does that ends', async () => {
+    const closing = createServer((socket) => socket.resume().end());
+    await new Promise<void>((resolve) => closing.listen(0, '127.0.0.1', resolve));
+    const address = `127.0.0.1:${(closing.address() as AddressInfo).port}`;
+    // Far longer than a test may take: it is not patience that ends this.
+    runner = await startLoad({ grpc: { address } }, { processes: 1, silenceMs: 3_600_000 });
+    await expect(runner.probe(PAYLOAD, { encoding: 'grpc_raw', gzip: false })).rejects.toThrow(
+      `no HTTP/2 at ${address}: the server closed the connection`,
+    );
+    await new Promise((resolve) => closing.close(resolve));
   });
 });
 
