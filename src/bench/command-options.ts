@@ -28,7 +28,7 @@ export interface CommandOptions {
   readonly out: string | undefined;
   readonly json: boolean;
   readonly quick: boolean;
-  /** The longest wait for an answer before the load, and for a token. */
+  /** The longest silence of a server that owes an answer or a token. */
   readonly timeoutMs: number;
 }
 
